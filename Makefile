@@ -1,0 +1,176 @@
+# ckpt - an embeddable checkpoint runtime.   make help
+
+VERSION := $(shell sed -n 's/^.define CKPT_VERSION "\(.*\)"/\1/p' runtime/include/ckpt/ckpt.h)
+SONAME  := libckpt.so.0
+
+prefix     ?= /usr/local
+bindir     ?= $(prefix)/bin
+libdir     ?= $(prefix)/lib
+includedir ?= $(prefix)/include
+lualibdir  ?= $(libdir)/lua/5.4
+datadir    ?= $(prefix)/share/ckpt
+
+B        ?= build
+CC       ?= gcc
+LUA      ?= lua5.4
+CFLAGS   ?= -O2 -g
+SANITIZE ?=
+
+PACKAGES   := lua5.4 libzip libcrypto libdeflate jansson
+LUA_CFLAGS := $(shell pkg-config --cflags lua5.4 2>/dev/null)
+LIBS       := -lzip -lcrypto -ldeflate -ljansson -lm -lpthread
+LUA_LIBS   := -llua5.4
+
+WARNINGS := -Wall -Wextra -Wshadow -Wundef -Wvla -Wwrite-strings -Wmissing-prototypes -Wstrict-prototypes \
+            -Wpointer-arith -Wcast-qual -Wconversion $(if $(CI),-Werror)
+override CFLAGS += -std=c11 -D_GNU_SOURCE $(WARNINGS) -fPIC -fvisibility=hidden -MMD -MP $(SANITIZE) \
+                   -Iruntime/include -Ibindings/include -Iruntime -Ibindings $(LUA_CFLAGS)
+
+RUNTIME  := $(patsubst %.c,$(B)/obj/%.o,$(wildcard runtime/*.c))
+BINDINGS := $(patsubst %.c,$(B)/obj/%.o,$(filter-out bindings/main.c,$(wildcard bindings/*.c)))
+POLICIES := $(filter-out policies/types.lua,$(wildcard policies/*.lua policies/*/*.lua))
+SCRIPTS  := $(wildcard scripts/*.lua scripts/cli/*.lua)
+LUA_SHARE := /usr/share/lua/5.4
+LIBRARY  := $(RUNTIME) $(BINDINGS) $(B)/obj/embedded_policies.o
+TRAINER  := $(wildcard tests/trainer/*.c)
+C_TESTS  := $(patsubst tests/c/%.c,$(B)/tests/%,$(wildcard tests/c/test_*.c))
+HEADERS  := runtime/include/ckpt/ckpt.h bindings/include/ckpt/checkpointer.h
+
+.DELETE_ON_ERROR:
+.SUFFIXES:
+.PHONY: all help deps run test test-c test-lua test-e2e lint format asan check-asan install uninstall check-install \
+        bench-align clean
+
+all: $(B)/libckpt.a $(B)/$(SONAME) $(B)/libckpt.so $(B)/ckpt.so $(B)/ckpt $(B)/trainer
+
+help:
+	@echo 'make               build everything under build/'
+	@echo 'make deps          install the Debian packages that are missing (apt-get, sudo when not root)'
+	@echo 'make run           the example: train on real digits, killed twice, resumed, best kept; then its checkpoints'
+	@echo 'make test          all tests'
+	@echo 'make lint          luacheck, clang-format, clang-tidy, cppcheck, headers alone under strict flags'
+	@echo 'make asan          everything under AddressSanitizer and UBSan in build/asan; make check-asan tests it'
+	@echo 'make install       into prefix ($(prefix)), below DESTDIR; uninstall takes it away; check-install tests both'
+	@echo 'make bench-align   time of suffix alignment at 1k, 3k, 10k, 30k keys beside the quadratic reference'
+	@echo 'make clean         remove build/'
+
+# ---- dependencies: what is missing is installed, with a word about it ----
+
+DEBIAN := pkg-config liblua5.4-dev lua5.4 libzip-dev libssl-dev libdeflate-dev libjansson-dev libcmocka-dev \
+          lua-busted lua-check lua-argparse lua-dkjson perl python3
+deps:
+	@sh scripts/build/deps.sh $(DEBIAN)
+
+# `make run` and `make test` on a fresh machine: first the packages, then a second make that sees them.
+run: deps
+	@$(MAKE) --no-print-directory all
+	@CKPT=$(B)/ckpt TRAINER=$(B)/trainer bash tests/trainer/demo.sh
+
+test: deps
+	@$(MAKE) --no-print-directory all
+	@B=$(B) bash tests/run.sh c lua e2e
+
+# ---- products ----
+
+$(B)/obj/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) -c $< -o $@
+
+$(B)/obj/embedded_policies.c: $(POLICIES) scripts/build/embed.lua
+	@mkdir -p $(@D)
+	$(LUA) scripts/build/embed.lua ckpt_embedded_files $(foreach f,$(POLICIES),$(f)=$(f)) > $@
+
+$(B)/obj/embedded_scripts.c: $(SCRIPTS) scripts/build/embed.lua
+	@mkdir -p $(@D)
+	$(LUA) scripts/build/embed.lua ckpt_embedded_scripts $(foreach f,$(SCRIPTS),$(f)=$(f)) \
+	  argparse.lua=$(LUA_SHARE)/argparse.lua dkjson.lua=$(LUA_SHARE)/dkjson.lua > $@
+
+$(B)/obj/embedded_%.o: $(B)/obj/embedded_%.c
+	$(CC) $(CFLAGS) -c $< -o $@
+
+$(B)/libckpt.a: $(LIBRARY)
+	@rm -f $@
+	ar rcs $@ $^
+
+$(B)/$(SONAME): $(LIBRARY)
+	$(CC) $(SANITIZE) $(LDFLAGS) -shared -Wl,-soname,$(SONAME) -Wl,--no-undefined -o $@ $^ $(LUA_LIBS) $(LIBS)
+
+$(B)/libckpt.so: $(B)/$(SONAME)
+	ln -sf $(SONAME) $@
+
+# The Lua module is not linked with Lua: its host provides it. nodelete keeps sanitizer reports readable.
+$(B)/ckpt.so: $(LIBRARY)
+	$(CC) $(SANITIZE) $(LDFLAGS) -shared -Wl,-z,nodelete -o $@ $^ $(LIBS)
+
+$(B)/ckpt: $(B)/obj/bindings/main.o $(B)/obj/embedded_scripts.o $(B)/libckpt.a
+	$(CC) $(SANITIZE) $(LDFLAGS) -Wl,-E -o $@ $^ $(LUA_LIBS) $(LIBS)
+
+$(B)/trainer: $(patsubst %.c,$(B)/obj/%.o,$(TRAINER)) $(B)/libckpt.a
+	$(CC) $(SANITIZE) $(LDFLAGS) -Wl,--wrap=fsync -o $@ $^ $(LUA_LIBS) $(LIBS)
+
+# ---- tests ----
+
+test-c: $(C_TESTS)
+
+# Flags that one test needs stand in its first line: // LDFLAGS: ...
+$(B)/tests/%: tests/c/%.c $(B)/libckpt.a
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) -MF $@.d $(LDFLAGS) -o $@ $< $(B)/libckpt.a -lcmocka $(LUA_LIBS) $(LIBS) \
+	  $$(sed -n '1s|^// LDFLAGS: ||p' $<)
+
+asan:
+	@$(MAKE) --no-print-directory B=$(B)/asan SANITIZE='-fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer' all
+
+check-asan: asan
+	@B=$(B)/asan SANITIZED=1 bash tests/run.sh c lua e2e
+
+bench-align: $(B)/bench_align
+	@$(B)/bench_align
+
+$(B)/bench_align: tests/bench/bench_align.c $(B)/libckpt.a
+	$(CC) $(CFLAGS) -MF $@.d $(LDFLAGS) -o $@ $< $(B)/libckpt.a $(LUA_LIBS) $(LIBS)
+
+lint:
+	@B=$(B) CC=$(CC) bash tests/lint.sh
+
+format:
+	clang-format -i $$(git ls-files '*.c' '*.h')
+
+# ---- installation ----
+
+INSTALLED = $(includedir)/ckpt/ckpt.h $(includedir)/ckpt/checkpointer.h $(libdir)/libckpt.a $(libdir)/$(SONAME) \
+            $(libdir)/libckpt.so $(libdir)/pkgconfig/ckpt.pc $(lualibdir)/ckpt.so $(bindir)/ckpt \
+            $(addprefix $(datadir)/,$(POLICIES) policies/types.lua)
+
+$(B)/ckpt.pc: Makefile runtime/include/ckpt/ckpt.h
+	@mkdir -p $(@D)
+	@printf '%s\n' 'prefix=$(prefix)' 'includedir=$(includedir)' 'libdir=$(libdir)' '' 'Name: ckpt' \
+	  'Description: checkpoints for C training programs, with Lua policies' 'Version: $(VERSION)' \
+	  'Cflags: -I$${includedir}' 'Libs: -L$${libdir} -lckpt' 'Requires.private: $(PACKAGES)' \
+	  'Libs.private: -lm -lpthread' > $@
+
+# ckpt.pc is made for the prefix of this very call.
+install: all
+	@rm -f $(B)/ckpt.pc
+	@$(MAKE) --no-print-directory $(B)/ckpt.pc
+	install -d $(addprefix $(DESTDIR),$(sort $(dir $(INSTALLED))))
+	install -m 644 $(HEADERS) $(DESTDIR)$(includedir)/ckpt/
+	install -m 644 $(B)/libckpt.a $(DESTDIR)$(libdir)/
+	install -m 755 $(B)/$(SONAME) $(DESTDIR)$(libdir)/
+	ln -sf $(SONAME) $(DESTDIR)$(libdir)/libckpt.so
+	install -m 644 $(B)/ckpt.pc $(DESTDIR)$(libdir)/pkgconfig/
+	install -m 755 $(B)/ckpt.so $(DESTDIR)$(lualibdir)/
+	install -m 755 $(B)/ckpt $(DESTDIR)$(bindir)/
+	for f in $(POLICIES) policies/types.lua; do install -m 644 $$f $(DESTDIR)$(datadir)/$$f || exit 1; done
+
+uninstall:
+	rm -f $(addprefix $(DESTDIR),$(INSTALLED))
+	-rmdir -p --ignore-fail-on-non-empty $(addprefix $(DESTDIR),$(datadir)/policies/maps $(includedir)/ckpt) 2>/dev/null
+
+check-install: all
+	@B=$(B) INSTALLED='$(INSTALLED)' bash tests/check_install.sh
+
+clean:
+	rm -rf build
+
+-include $(wildcard $(B)/obj/*.d $(B)/obj/*/*.d $(B)/obj/*/*/*.d $(B)/tests/*.d)

@@ -1,0 +1,138 @@
+/*
+ * checkpointer.h - checkpoints of a training run, decided by a Lua policy.
+ *
+ *   ckpt_checkpointer *cp;
+ *   ckpt_checkpointer_options opt = {.dir = "runs/digits", .policy = "policies/digits.lua", .auto_resume = true};
+ *   if (ckpt_checkpointer_open(&cp, &opt, &err) != CKPT_OK) ...
+ *   ckpt_bind_tensor(cp, "model", "fc1.weight", CKPT_F32, fc1_w, 2, (int64_t[]){128, 64}, &err);
+ *   ckpt_bind_tensor(cp, "optimizer", "fc1.weight.momentum_buffer", CKPT_F32, fc1_m, 2, (int64_t[]){128, 64}, &err);
+ *   ckpt_bind_double(cp, "optimizer", "lr", &lr, &err);
+ *   ckpt_load(cp, &report, &err);
+ *   for (int64_t epoch = ckpt_next_epoch(cp); epoch <= last; epoch++) {
+ *     ...
+ *     ckpt_set_metric(cp, "acc", acc, &err);
+ *     ckpt_save(cp, epoch, &err);
+ *     ckpt_save_best(cp, epoch, &improved, &err);
+ *   }
+ *   ckpt_checkpointer_close(cp);
+ *
+ * The trainer's arrays and variables are bound, not copied: they must outlive the checkpointer. A load writes into them
+ * only after the whole plan has been checked, and a failed load leaves every one of them untouched. A policy that
+ * fails never costs a checkpoint: the save is then made under `model_epoch<N>.pth` and nothing is deleted.
+ * One checkpointer is used by one thread at a time.
+ */
+#ifndef CKPT_CHECKPOINTER_H
+#define CKPT_CHECKPOINTER_H
+
+#include <ckpt/ckpt.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct ckpt_checkpointer ckpt_checkpointer;
+
+typedef enum ckpt_log_level { CKPT_LOG_INFO, CKPT_LOG_WARNING } ckpt_log_level;
+
+typedef struct ckpt_checkpointer_options {
+  const char *dir;     /* the run's directory, made if need be by rank 0 */
+  const char *policy;  /* a Lua file, or the name of a built-in policy ("default", "pet"); NULL: "default" */
+  const char *weights; /* file to transfer weights from when nothing is resumed; NULL: none */
+  bool auto_resume;    /* resume from `dir` when it holds a checkpoint */
+  int rank;            /* only rank 0 locks the directory, writes and logs */
+  const char *const *set;    /* NULL-terminated "key=value" strings: the policy's run.options; NULL: none */
+  size_t policy_memory;      /* bytes of the policy's Lua state; 0: 64 MiB */
+  uint64_t policy_steps;     /* Lua instructions of one policy call; 0: 50 million */
+  void (*log)(void *user, ckpt_log_level level, const char *line); /* NULL: silent. `line` has no newline */
+  void *log_user;
+} ckpt_checkpointer_options;
+
+/*
+ * Opens the run: locks the directory (CKPT_E_BUSY if another process has it), loads the policy (CKPT_E_POLICY with
+ * file and line). Nothing in the directory is changed but left-overs of a killed writer.
+ */
+CKPT_API ckpt_status ckpt_checkpointer_open(ckpt_checkpointer **out, const ckpt_checkpointer_options *options,
+                                            ckpt_error *err);
+CKPT_API void ckpt_checkpointer_close(ckpt_checkpointer *cp);
+
+/* ---- Binding ----------------------------------------------------------------------------------------- */
+
+/*
+ * Binds a contiguous array. Group "model" holds the state dict, in the order of binding; group "optimizer" holds slots,
+ * named <parameter>.<slot>, written in PyTorch's layout (state by index, param_groups with params and param_names).
+ * Any other group name becomes a dict of its own at the top of the file. CKPT_E_EXISTS for a name bound twice.
+ */
+CKPT_API ckpt_status ckpt_bind_tensor(ckpt_checkpointer *cp, const char *group, const char *name, ckpt_dtype dtype,
+                                      void *data, int ndim, const int64_t *shape, ckpt_error *err);
+
+/* A tensor of the model that no optimizer steps (running_mean, num_batches_tracked): it takes no parameter index. */
+CKPT_API ckpt_status ckpt_bind_buffer(ckpt_checkpointer *cp, const char *name, ckpt_dtype dtype, void *data, int ndim,
+                                      const int64_t *shape, ckpt_error *err);
+
+/*
+ * Binds a plain variable. `path` is a key, or keys joined by dots ("info.best_acc"). In group "optimizer" a path such
+ * as "lr" goes into param_groups[0], "1.lr" into param_groups[1]. It is saved with the rest and set by a resume.
+ */
+CKPT_API ckpt_status ckpt_bind_int(ckpt_checkpointer *cp, const char *group, const char *path, int64_t *value,
+                                   ckpt_error *err);
+CKPT_API ckpt_status ckpt_bind_double(ckpt_checkpointer *cp, const char *group, const char *path, double *value,
+                                      ckpt_error *err);
+CKPT_API ckpt_status ckpt_bind_bool(ckpt_checkpointer *cp, const char *group, const char *path, bool *value,
+                                    ckpt_error *err);
+
+/* A string that is saved as it is now; a resume changes it, ckpt_get_string reads it (borrowed until the next call). */
+CKPT_API ckpt_status ckpt_set_string(ckpt_checkpointer *cp, const char *group, const char *path, const char *value,
+                                     ckpt_error *err);
+CKPT_API const char *ckpt_get_string(const ckpt_checkpointer *cp, const char *group, const char *path);
+
+/* Puts a bound parameter into param_groups[group] instead of 0. Groups are numbered without gaps. */
+CKPT_API ckpt_status ckpt_set_param_group(ckpt_checkpointer *cp, const char *parameter, int group, ckpt_error *err);
+
+/* ---- Loading ----------------------------------------------------------------------------------------- */
+
+typedef enum ckpt_load_mode { CKPT_SCRATCH, CKPT_PRETRAINED, CKPT_RESUMED } ckpt_load_mode;
+
+/* All pointers are borrowed from the checkpointer until the next load or its end. */
+typedef struct ckpt_load_report {
+  ckpt_load_mode mode;
+  const char *path;              /* file that was loaded, NULL for scratch */
+  int64_t epoch;                 /* epoch of the resumed file, or INT64_MIN */
+  size_t matched;                /* model tensors that were filled */
+  size_t n_missing, n_unexpected, n_mismatched;
+  const char *const *missing;    /* model keys left as they were initialised */
+  const char *const *unexpected; /* file keys that fed nothing */
+  const char *const *mismatched; /* model keys whose source has another shape: "key: file [..], model [..]" */
+} ckpt_load_report;
+
+/*
+ * Resumes, pre-trains or leaves the model as initialised, as the policy decides. CKPT_E_CONTRACT: the policy refused
+ * the match; CKPT_E_POLICY; or what opening a file gives. On failure all bound memory is as it was. `report` may be NULL.
+ */
+CKPT_API ckpt_status ckpt_load(ckpt_checkpointer *cp, ckpt_load_report *report, ckpt_error *err);
+
+/* 1 for a new run; after a resume the epoch after the one that was saved. */
+CKPT_API int64_t ckpt_next_epoch(const ckpt_checkpointer *cp);
+
+/* ---- Saving ------------------------------------------------------------------------------------------ */
+
+/* The value of a metric in this epoch, for the policy and the ledger. NaN is allowed. */
+CKPT_API ckpt_status ckpt_set_metric(ckpt_checkpointer *cp, const char *name, double value, ckpt_error *err);
+CKPT_API void ckpt_set_step(ckpt_checkpointer *cp, int64_t step);
+
+/* Sets run.options[key] for the policy ("copy_latest" = "false"); NULL takes it away. */
+CKPT_API ckpt_status ckpt_set_option(ckpt_checkpointer *cp, const char *key, const char *value, ckpt_error *err);
+
+/*
+ * Saves as the policy says: a new file that is complete and durable before an alias moves or an old file goes.
+ * Ranks other than 0 do nothing. A failing policy is logged as a warning and the save made without it; an error of
+ * the disk is returned, and every file and alias is then as it was.
+ */
+CKPT_API ckpt_status ckpt_save(ckpt_checkpointer *cp, int64_t epoch, ckpt_error *err);
+
+/* The same for the best checkpoint. *improved (may be NULL) tells whether the policy took this one as the best. */
+CKPT_API ckpt_status ckpt_save_best(ckpt_checkpointer *cp, int64_t epoch, bool *improved, ckpt_error *err);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,177 @@
+/* checkpoint.c - one door for every format: found by content when reading, checked before it gets its name when written. */
+#include "checkpoint.h"
+
+#include <stdlib.h>
+
+#include "pth.h"
+
+struct ckpt_checkpoint {
+  ckpt_mapping *map;
+  ckpt_zip *zip;
+  ckpt_document *doc;
+  const char *format;
+};
+
+/* ---- open ---- */
+
+typedef ckpt_status (*reader)(ckpt_checkpoint *cp, ckpt_error *err);
+
+static ckpt_status read_zip(ckpt_checkpoint *cp, ckpt_error *err) {
+  CKPT_TRY(ckpt_zip_open(&cp->zip, cp->map, 0, ckpt_mapping_size(cp->map), err));
+  return ckpt_pth_read(&cp->doc, &cp->format, cp->zip, err);
+}
+
+static bool starts(const ckpt_mapping *map, const void *bytes, size_t n) {
+  return ckpt_mapping_size(map) >= n && memcmp(ckpt_mapping_data(map), bytes, n) == 0;
+}
+
+static bool is_zip(const ckpt_mapping *map) { return starts(map, "PK\3\4", 4); }
+
+/* What a file is, by its first bytes; a format that cannot be read yet is named in the refusal. */
+typedef struct format {
+  bool (*is)(const ckpt_mapping *map);
+  reader read; /* NULL: refused as `name` */
+  const char *name;
+} format;
+
+static bool is_legacy(const ckpt_mapping *map) {
+  return starts(map, "\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19\x2e", 15);
+}
+
+static bool is_tar(const ckpt_mapping *map) {
+  return ckpt_mapping_size(map) >= 262 && memcmp(ckpt_mapping_data(map) + 257, "ustar", 5) == 0;
+}
+
+static bool is_safetensors(const ckpt_mapping *map) {
+  size_t size = ckpt_mapping_size(map);
+  return size >= 9 && ckpt_mapping_data(map)[8] == '{' && ckpt_le64(ckpt_mapping_data(map)) <= size - 8;
+}
+
+static bool is_pickle(const ckpt_mapping *map) {
+  return ckpt_mapping_size(map) >= 2 && ckpt_mapping_data(map)[0] == 0x80 && ckpt_mapping_data(map)[1] <= 5;
+}
+
+static const format formats[] = {
+    {is_zip, read_zip, "a PyTorch zip file"},
+    {is_tar, NULL, "a PyTorch 0.1 tar file"},
+    {is_legacy, NULL, "a PyTorch legacy file (before 1.6)"},
+    {is_safetensors, NULL, "a safetensors file"},
+    {is_pickle, NULL, "a bare pickle"},
+};
+
+static ckpt_status read_any(ckpt_checkpoint *cp, ckpt_error *err) {
+  if (ckpt_mapping_size(cp->map) == 0) return ckpt_fail(err, CKPT_E_FORMAT, 0, "the file is empty");
+  for (size_t i = 0; i < CKPT_COUNTOF(formats); i++) {
+    if (!formats[i].is(cp->map)) continue;
+    if (formats[i].read != NULL) return formats[i].read(cp, err);
+    return ckpt_fail(err, CKPT_E_UNSUPPORTED, 0, "%s: this version of ckpt does not read it", formats[i].name);
+  }
+  const unsigned char *b = ckpt_mapping_data(cp->map);
+  return ckpt_fail(err, CKPT_E_FORMAT, 0, "not a checkpoint: it begins with the bytes %02x %02x, which is no known format",
+                   b[0], ckpt_mapping_size(cp->map) > 1 ? b[1] : 0);
+}
+
+static ckpt_status open_mapping(ckpt_checkpoint *cp, const ckpt_open_options *options, ckpt_error *err) {
+  CKPT_TRY(read_any(cp, err));
+  return options != NULL && options->verify ? ckpt_checkpoint_verify(cp, err) : CKPT_OK;
+}
+
+ckpt_status ckpt_checkpoint_open_mapping(ckpt_checkpoint **out, ckpt_mapping *map, const char *name,
+                                         const ckpt_open_options *options, ckpt_error *err) {
+  ckpt_checkpoint *cp = calloc(1, sizeof *cp);
+  if (cp == NULL) return ckpt_fail_nomem(err, sizeof *cp);
+  cp->map = ckpt_mapping_retain(map);
+  ckpt_status st = open_mapping(cp, options, err);
+  if (st != CKPT_OK) {
+    ckpt_checkpoint_close(cp);
+    return ckpt_fail_in(err, st, name);
+  }
+  *out = cp;
+  return CKPT_OK;
+}
+
+ckpt_status ckpt_checkpoint_open(ckpt_checkpoint **out, const char *path, const ckpt_open_options *options,
+                                 ckpt_error *err) {
+  ckpt_mapping *map = NULL;
+  CKPT_TRY(ckpt_mapping_open(&map, path, err));
+  ckpt_status st = ckpt_checkpoint_open_mapping(out, map, path, options, err);
+  ckpt_mapping_release(map);
+  return st;
+}
+
+void ckpt_checkpoint_close(ckpt_checkpoint *cp) {
+  if (cp == NULL) return;
+  ckpt_document_release(cp->doc);
+  ckpt_zip_release(cp->zip);
+  ckpt_mapping_release(cp->map);
+  free(cp);
+}
+
+const char *ckpt_checkpoint_format(const ckpt_checkpoint *cp) { return cp->format; }
+uint64_t ckpt_checkpoint_bytes(const ckpt_checkpoint *cp) { return ckpt_mapping_size(cp->map); }
+ckpt_document *ckpt_checkpoint_document(const ckpt_checkpoint *cp) { return cp->doc; }
+ckpt_value *ckpt_checkpoint_root(const ckpt_checkpoint *cp) { return ckpt_document_root(cp->doc); }
+
+ckpt_status ckpt_checkpoint_verify(const ckpt_checkpoint *cp, ckpt_error *err) {
+  for (size_t i = 0; cp->zip != NULL && i < ckpt_zip_count(cp->zip); i++) CKPT_TRY(ckpt_zip_check(cp->zip, i, err));
+  return CKPT_OK;
+}
+
+/* ---- save ---- */
+
+/* What was written must read back before it gets a name: a fault of ours is found while the old file is still there. */
+static ckpt_status check_output(const ckpt_output *o, const char *name, ckpt_error *err) {
+  ckpt_mapping *map = NULL;
+  ckpt_checkpoint *cp = NULL;
+  CKPT_TRY(ckpt_mapping_open_fd(&map, ckpt_output_fd(o), name, err));
+  ckpt_status st = ckpt_checkpoint_open_mapping(&cp, map, name, NULL, err);
+  ckpt_checkpoint_close(cp);
+  ckpt_mapping_release(map);
+  return st;
+}
+
+static ckpt_status write_output(ckpt_output *o, const ckpt_pickle *pickle, const char *prefix, const char *name,
+                                ckpt_error *err) {
+  CKPT_TRY(ckpt_pth_write(ckpt_output_sink(o), pickle, prefix, err));
+  return check_output(o, name, err);
+}
+
+static ckpt_status publish_pickle(ckpt_dir *dir, const char *name, const ckpt_pickle *pickle, uint64_t *bytes,
+                                  ckpt_error *err) {
+  char prefix[256];
+  ckpt_output *o = NULL;
+  CKPT_TRY(ckpt_pth_prefix(prefix, sizeof prefix, name, err));
+  uint64_t size = ckpt_pth_measure(pickle, prefix);
+  CKPT_TRY(ckpt_output_begin(&o, dir, size, err));
+  ckpt_status st = write_output(o, pickle, prefix, name, err);
+  if (st != CKPT_OK) {
+    ckpt_output_abandon(o);
+    return st;
+  }
+  if (bytes != NULL) *bytes = size;
+  return ckpt_output_commit(o, name, err);
+}
+
+ckpt_status ckpt_checkpoint_publish(ckpt_dir *dir, const char *name, const ckpt_value *root, uint64_t *bytes,
+                                    ckpt_error *err) {
+  ckpt_pickle pickle = {0};
+  CKPT_TRY(ckpt_pickle_write(&pickle, root, err));
+  ckpt_status st = publish_pickle(dir, name, &pickle, bytes, err);
+  ckpt_pickle_free(&pickle);
+  return st;
+}
+
+ckpt_status ckpt_save_file(const char *path, const ckpt_value *root, ckpt_error *err) {
+  const char *slash = strrchr(path, '/'), *name = slash == NULL ? path : slash + 1;
+  size_t n = slash == NULL ? 1 : slash == path ? 1 : (size_t)(slash - path);
+  char *parent = malloc(n + 1);
+  if (parent == NULL) return ckpt_fail_nomem(err, n + 1);
+  memcpy(parent, slash == NULL ? "." : path, n);
+  parent[n] = '\0';
+  ckpt_dir *dir = NULL;
+  ckpt_status st = ckpt_dir_open(&dir, parent, false, false, NULL, err);
+  if (st == CKPT_OK) st = ckpt_checkpoint_publish(dir, name, root, NULL, err);
+  ckpt_dir_close(dir);
+  free(parent);
+  return st;
+}

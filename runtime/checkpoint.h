@@ -1,0 +1,22 @@
+/*
+ * checkpoint.h - opening and saving for the rest of the project, beyond ckpt.h: from descriptors and into directories.
+ */
+#ifndef CKPT_CHECKPOINT_H
+#define CKPT_CHECKPOINT_H
+
+#include "file.h"
+#include "publish.h"
+#include "value.h"
+
+/* Opens a mapped file; the mapping is retained. `name` begins messages. */
+ckpt_status ckpt_checkpoint_open_mapping(ckpt_checkpoint **out, ckpt_mapping *map, const char *name,
+                                         const ckpt_open_options *options, ckpt_error *err);
+
+/*
+ * Writes `root` as file `name` of an open directory: temporary file, sync, read back (directory and pickle must parse), name,
+ * sync of the directory. *bytes gets the size (may be NULL).
+ */
+ckpt_status ckpt_checkpoint_publish(ckpt_dir *dir, const char *name, const ckpt_value *root, uint64_t *bytes,
+                                    ckpt_error *err);
+
+#endif

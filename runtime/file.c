@@ -1,0 +1,76 @@
+/*
+ * file.c - see file.h. MAP_SHARED: no copy-on-write bookkeeping for pages that are only read. A published checkpoint is never
+ * modified in place, so what is mapped stays what it was.
+ */
+#include "file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+struct ckpt_mapping {
+  atomic_int refs;
+  const unsigned char *data;
+  size_t size;
+  bool mapped; /* to be unmapped by us */
+};
+
+static ckpt_status make(ckpt_mapping **out, const void *data, size_t size, bool mapped, ckpt_error *err) {
+  ckpt_mapping *m = malloc(sizeof *m);
+  if (m == NULL) return ckpt_fail_nomem(err, sizeof *m);
+  atomic_init(&m->refs, 1);
+  m->data = data;
+  m->size = size;
+  m->mapped = mapped;
+  *out = m;
+  return CKPT_OK;
+}
+
+ckpt_status ckpt_mapping_memory(ckpt_mapping **out, const void *data, size_t size, ckpt_error *err) {
+  return make(out, data, size, false, err);
+}
+
+static ckpt_status map_fd(ckpt_mapping **out, int fd, size_t size, const char *name, ckpt_error *err) {
+  void *data = mmap(NULL, size, PROT_READ, MAP_SHARED, fd, 0);
+  if (data == MAP_FAILED) return ckpt_fail_errno(err, errno, "%s: the file cannot be mapped", name);
+  ckpt_status st = make(out, data, size, true, err);
+  if (st != CKPT_OK) munmap(data, size);
+  return st;
+}
+
+ckpt_status ckpt_mapping_open_fd(ckpt_mapping **out, int fd, const char *name, ckpt_error *err) {
+  struct stat st;
+  if (fstat(fd, &st) != 0) return ckpt_fail_errno(err, errno, "%s", name);
+  if (S_ISDIR(st.st_mode)) return ckpt_fail(err, CKPT_E_FORMAT, -1, "%s: a directory, not a checkpoint file", name);
+  if (!S_ISREG(st.st_mode)) return ckpt_fail(err, CKPT_E_FORMAT, -1, "%s: not a regular file", name);
+  if (st.st_size == 0) return make(out, "", 0, false, err);
+  return map_fd(out, fd, (size_t)st.st_size, name, err);
+}
+
+ckpt_status ckpt_mapping_open(ckpt_mapping **out, const char *path, ckpt_error *err) {
+  int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* NONBLOCK: a FIFO must not hang us */
+  if (fd < 0 && (errno == ENOENT || errno == ENOTDIR))
+    return ckpt_fail(err, CKPT_E_NOTFOUND, -1, "%s: there is no such file", path);
+  if (fd < 0) return ckpt_fail_errno(err, errno, "%s: the file cannot be opened", path);
+  ckpt_status st = ckpt_mapping_open_fd(out, fd, path, err);
+  close(fd);
+  return st;
+}
+
+ckpt_mapping *ckpt_mapping_retain(ckpt_mapping *m) {
+  atomic_fetch_add_explicit(&m->refs, 1, memory_order_relaxed);
+  return m;
+}
+
+void ckpt_mapping_release(ckpt_mapping *m) {
+  if (m == NULL || atomic_fetch_sub_explicit(&m->refs, 1, memory_order_acq_rel) != 1) return;
+  if (m->mapped) munmap((void *)(uintptr_t)m->data, m->size);
+  free(m);
+}
+
+const unsigned char *ckpt_mapping_data(const ckpt_mapping *m) { return m->data; }
+size_t ckpt_mapping_size(const ckpt_mapping *m) { return m->size; }

@@ -1,0 +1,25 @@
+/*
+ * file.h - a read-only mapping of a file, counted, so that a storage can outlive the checkpoint it came from.
+ */
+#ifndef CKPT_FILE_H
+#define CKPT_FILE_H
+
+#include "base.h"
+
+typedef struct ckpt_mapping ckpt_mapping;
+
+/* Maps a regular file whole. An empty file maps to size 0. The message begins with the path. */
+ckpt_status ckpt_mapping_open(ckpt_mapping **out, const char *path, ckpt_error *err);
+
+/* The same for a descriptor, which stays the caller's. `name` is used in messages. */
+ckpt_status ckpt_mapping_open_fd(ckpt_mapping **out, int fd, const char *name, ckpt_error *err);
+
+/* A mapping over memory that the caller owns and that must outlive it (tests, items inside another file). */
+ckpt_status ckpt_mapping_memory(ckpt_mapping **out, const void *data, size_t size, ckpt_error *err);
+
+ckpt_mapping *ckpt_mapping_retain(ckpt_mapping *m);
+void ckpt_mapping_release(ckpt_mapping *m);
+const unsigned char *ckpt_mapping_data(const ckpt_mapping *m);
+size_t ckpt_mapping_size(const ckpt_mapping *m);
+
+#endif

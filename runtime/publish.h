@@ -1,0 +1,66 @@
+/*
+ * publish.h - durable files in one directory: a new file is complete and on the disk before an old one is touched.
+ *
+ *   open       hold the directory by descriptor; all names below are single components of it
+ *   begin      an unnamed file (O_TMPFILE), or an exclusively created `.tmp-ckpt-<16 hex>` where that is not supported
+ *   commit     fsync the file; give it its name (link, or link to a temporary name and rename over an existing one);
+ *              fsync the directory. Only then is it published.
+ *   alias      another name for a published file: hard link, else reflink, else copy; swapped in by rename
+ *   retire     unlink; only ever called after the above
+ *
+ * A failed fsync is never retried on the same file: the temporary is dropped and the error reported.
+ */
+#ifndef CKPT_PUBLISH_H
+#define CKPT_PUBLISH_H
+
+#include "io.h"
+#include "sink.h"
+
+typedef struct ckpt_dir ckpt_dir;
+typedef struct ckpt_output ckpt_output; /* a file being written */
+
+typedef struct ckpt_dir_entry {
+  char *name;
+  uint64_t bytes;
+  int64_t mtime;  /* seconds since the epoch */
+  uint64_t inode; /* equal inodes are one file under several names */
+} ckpt_dir_entry;
+
+/*
+ * Opens a directory. With `create` it is made first (with its parents). With `lock` an exclusive lock is taken on
+ * `.ckpt.lock` in it, CKPT_E_BUSY if another process has it, and left-over temporaries of a killed writer are removed.
+ * `io` NULL is ckpt_io_posix(). Without `lock` the directory is only read.
+ */
+ckpt_status ckpt_dir_open(ckpt_dir **out, const char *path, bool create, bool lock, const ckpt_io *io, ckpt_error *err);
+void ckpt_dir_close(ckpt_dir *dir);
+const char *ckpt_dir_path(const ckpt_dir *dir);
+
+/* Regular files whose names do not start with '.', sorted by name in byte order. Free with ckpt_dir_list_free. */
+ckpt_status ckpt_dir_list(ckpt_dir_entry **out, size_t *n, ckpt_dir *dir, ckpt_error *err);
+void ckpt_dir_list_free(ckpt_dir_entry *list, size_t n);
+
+bool ckpt_dir_has(ckpt_dir *dir, const char *name); /* follows no link */
+
+/* CKPT_OK if `name` is one plain path component that a policy may name: not empty, ".", "..", hidden, with '/' or NUL,
+ * a control character, or longer than 200 bytes. */
+ckpt_status ckpt_name_check(const char *name, ckpt_error *err);
+
+/* Starts a file of about `expected` bytes (0: unknown); the space is allocated now so that a full disk shows here. */
+ckpt_status ckpt_output_begin(ckpt_output **out, ckpt_dir *dir, uint64_t expected, ckpt_error *err);
+ckpt_sink *ckpt_output_sink(ckpt_output *o);
+int ckpt_output_fd(const ckpt_output *o); /* to read back what was written, before it gets its name */
+
+/* fsync, name, fsync the directory. `o` is consumed either way. On failure no file of that name was changed. */
+ckpt_status ckpt_output_commit(ckpt_output *o, const char *name, ckpt_error *err);
+void ckpt_output_abandon(ckpt_output *o);
+
+/* `alias` becomes another name of `name`, atomically and durably; an alias that existed is never absent. */
+ckpt_status ckpt_dir_alias(ckpt_dir *dir, const char *name, const char *alias, ckpt_error *err);
+
+/* Unlinks the names (missing ones are no error), then fsyncs the directory. Goes on after an error; reports the first. */
+ckpt_status ckpt_dir_retire(ckpt_dir *dir, const char *const *names, size_t n, ckpt_error *err);
+
+/* Appends `data` to a file (made if need be) and syncs it, and the directory when it was made. */
+ckpt_status ckpt_dir_append(ckpt_dir *dir, const char *name, const void *data, size_t size, ckpt_error *err);
+
+#endif

@@ -1,0 +1,181 @@
+/* repr.c - see repr.h. Depth is bounded by a constant, so that recursion is. */
+#include "repr.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { MAX_DEPTH = 50 };
+
+typedef struct text {
+  char *bytes;
+  size_t n, capacity, limit;
+  bool failed;
+} text;
+
+static void add(text *t, const char *s, size_t n) {
+  if (t->failed || t->n >= t->limit) return;
+  if (t->capacity - t->n <= n) {
+    size_t capacity = 2 * (t->capacity + n) + 64;
+    char *more = realloc(t->bytes, capacity);
+    t->failed = more == NULL;
+    if (more == NULL) return;
+    t->bytes = more;
+    t->capacity = capacity;
+  }
+  memcpy(t->bytes + t->n, s, n);
+  t->n += n;
+  t->bytes[t->n] = '\0';
+}
+
+static void add_text(text *t, const char *s) { add(t, s, strlen(s)); }
+
+/* The shortest decimal that reads back as the same double, in Python's spelling. */
+static void add_double(text *t, double d) {
+  char s[40];
+  if (isnan(d) || isinf(d)) {
+    add_text(t, isnan(d) ? "nan" : d > 0 ? "inf" : "-inf");
+    return;
+  }
+  for (int digits = 1; digits <= 17; digits++) {
+    snprintf(s, sizeof s, "%.*g", digits, d);
+    if (strtod(s, NULL) == d) break;
+  }
+  double size = fabs(d);
+  if (size >= 1e16 || (size != 0 && size < 1e-4)) { /* Python goes to exponents there, and only there */
+    add_text(t, s);
+    return;
+  }
+  if (strchr(s, 'e') != NULL) snprintf(s, sizeof s, "%.0f", d);
+  add_text(t, s);
+  if (strpbrk(s, ".e") == NULL) add_text(t, ".0");
+}
+
+static void add_quoted(text *t, const char *s, size_t n, bool is_bytes) {
+  char quote = memchr(s, '\'', n) != NULL && memchr(s, '"', n) == NULL ? '"' : '\'';
+  char c[8];
+  if (is_bytes) add_text(t, "b");
+  add(t, &quote, 1);
+  for (size_t i = 0; i < n; i++) {
+    unsigned char b = (unsigned char)s[i];
+    if (b == (unsigned char)quote || b == '\\')
+      snprintf(c, sizeof c, "\\%c", b);
+    else if (b == '\n' || b == '\r' || b == '\t')
+      snprintf(c, sizeof c, "\\%c", b == '\n' ? 'n' : b == '\r' ? 'r' : 't');
+    else if (b < 0x20 || b == 0x7f || (is_bytes && b >= 0x80))
+      snprintf(c, sizeof c, "\\x%02x", b);
+    else
+      snprintf(c, sizeof c, "%c", b);
+    add_text(t, c);
+  }
+  add(t, &quote, 1);
+}
+
+/* Little-endian two's complement in hexadecimal, as Python's hex() would: decimal would be quadratic. */
+static void add_bigint(text *t, const ckpt_value *v) {
+  const unsigned char *b = (const unsigned char *)v->as.text.bytes;
+  size_t n = v->as.text.n;
+  bool negative = b[n - 1] >= 0x80, leading = true;
+  unsigned carry = 1;
+  unsigned char *copy = malloc(n);
+  t->failed |= copy == NULL;
+  if (copy == NULL) return;
+  for (size_t i = 0; i < n; i++) {
+    carry += negative ? (unsigned char)~b[i] : 0u;
+    copy[i] = negative ? (unsigned char)carry : b[i];
+    carry = negative ? carry >> 8 : 1;
+  }
+  add_text(t, negative ? "-0x" : "0x");
+  for (size_t i = n; i-- > 0;) {
+    char s[3];
+    if (leading && copy[i] == 0 && i > 0) continue;
+    snprintf(s, sizeof s, leading ? "%x" : "%02x", copy[i]);
+    leading = false;
+    add_text(t, s);
+  }
+  free(copy);
+}
+
+static void add_value(text *t, const ckpt_value *v, int depth);
+
+static void add_items(text *t, const ckpt_value *v, const char *open, const char *close, int depth) {
+  size_t n = ckpt_value_count(v);
+  add_text(t, open);
+  for (size_t i = 0; i < n && t->n < t->limit; i++) {
+    if (i > 0) add_text(t, ", ");
+    add_value(t, ckpt_value_item(v, i), depth + 1);
+  }
+  if (v->kind == CKPT_TUPLE && n == 1) add_text(t, ",");
+  add_text(t, close);
+}
+
+static void add_pairs(text *t, const ckpt_value *v, int depth) {
+  size_t n = ckpt_value_pair_count(v);
+  add_text(t, "{");
+  for (size_t i = 0; i < n && t->n < t->limit; i++) {
+    if (i > 0) add_text(t, ", ");
+    add_value(t, ckpt_value_pair_key(v, i), depth + 1);
+    add_text(t, ": ");
+    add_value(t, ckpt_value_pair_value(v, i), depth + 1);
+  }
+  add_text(t, "}");
+}
+
+static void add_object(text *t, const ckpt_value *v) {
+  const ckpt_value *cls = v->made->callable;
+  add_text(t, "<");
+  if (cls != NULL && cls->kind == CKPT_CLASS) add(t, cls->as.text.bytes, cls->as.text.n);
+  add_text(t, ">");
+}
+
+static void add_scalar(text *t, const ckpt_value *v) {
+  char s[32];
+  switch (v->kind) {
+    case CKPT_BOOLEAN: add_text(t, v->as.boolean ? "True" : "False"); break;
+    case CKPT_INT:
+      snprintf(s, sizeof s, "%lld", (long long)v->as.integer);
+      add_text(t, s);
+      break;
+    case CKPT_BIGINT: add_bigint(t, v); break;
+    case CKPT_FLOAT: add_double(t, v->as.number); break;
+    case CKPT_STR: add_quoted(t, v->as.text.bytes, v->as.text.n, false); break;
+    case CKPT_BYTES:
+    case CKPT_BYTEARRAY: add_quoted(t, v->as.text.bytes, v->as.text.n, true); break;
+    case CKPT_CLASS: add(t, v->as.text.bytes, v->as.text.n); break;
+    case CKPT_TENSOR: add_text(t, "<tensor>"); break;
+    case CKPT_OBJECT: add_object(t, v); break;
+    default: add_text(t, "None");
+  }
+}
+
+static void add_value(text *t, const ckpt_value *v, int depth) {
+  if (depth > MAX_DEPTH) {
+    add_text(t, "...");
+    return;
+  }
+  switch (v->kind) {
+    case CKPT_LIST: add_items(t, v, "[", "]", depth); break;
+    case CKPT_TUPLE: add_items(t, v, "(", ")", depth); break;
+    case CKPT_SET: add_items(t, v, "{", "}", depth); break;
+    case CKPT_FROZENSET: add_items(t, v, "frozenset({", "})", depth); break;
+    case CKPT_DICT: add_pairs(t, v, depth); break;
+    default: add_scalar(t, v);
+  }
+}
+
+ckpt_status ckpt_repr(char **out, size_t *n, const ckpt_value *v, size_t limit, ckpt_error *err) {
+  text t = {.limit = limit};
+  add(&t, "", 0);
+  add_value(&t, v, 0);
+  if (t.failed || t.bytes == NULL) {
+    free(t.bytes);
+    return ckpt_fail_nomem(err, limit);
+  }
+  if (t.n >= t.limit) {
+    t.limit = SIZE_MAX;
+    add_text(&t, "...");
+  }
+  *out = t.bytes;
+  *n = t.n;
+  return CKPT_OK;
+}

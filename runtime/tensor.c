@@ -1,0 +1,331 @@
+/*
+ * tensor.c - strided views. Invariants of every tensor that exists: sizes, strides and offset are not negative; numel and
+ * its byte count fit; and, unless it is empty or meta, every element lies inside the storage.
+ */
+#include "tensor.h"
+
+#include <openssl/evp.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+struct ckpt_tensor {
+  atomic_int refs;
+  ckpt_dtype dtype;
+  int ndim;
+  bool requires_grad, conj, neg;
+  ckpt_storage *storage;
+  int64_t offset, numel;
+  size_t nbytes;
+  int64_t dims[]; /* shape[ndim], stride[ndim] */
+};
+
+/* ---- construction ---- */
+
+static ckpt_status check_shape(int64_t *numel, const ckpt_tensor_spec *spec, ckpt_error *err) {
+  if (spec->ndim < 0 || spec->ndim > CKPT_MAX_DIMS)
+    return ckpt_fail(err, CKPT_E_LIMIT, -1, "%d dimensions; at most %d are supported", spec->ndim, CKPT_MAX_DIMS);
+  int64_t n = 1;
+  bool overflow = false, empty = false;
+  for (int i = 0; i < spec->ndim; i++) {
+    if (spec->shape[i] < 0)
+      return ckpt_fail(err, CKPT_E_RANGE, -1, "size %lld of dimension %d is negative", (long long)spec->shape[i], i);
+    if (spec->stride != NULL && spec->stride[i] < 0)
+      return ckpt_fail(err, CKPT_E_RANGE, -1, "stride %lld of dimension %d is negative", (long long)spec->stride[i], i);
+    empty |= spec->shape[i] == 0;
+    overflow |= !ckpt_mul_i64(&n, n, spec->shape[i]);
+  }
+  if (overflow && !empty) return ckpt_fail(err, CKPT_E_RANGE, -1, "the number of elements does not fit in 63 bits");
+  *numel = empty ? 0 : n;
+  return CKPT_OK;
+}
+
+/* offset + sum (size-1)*stride, the last element that the view reaches. */
+static ckpt_status last_element(int64_t *out, const ckpt_tensor *t, ckpt_error *err) {
+  int64_t last = t->offset;
+  for (int i = 0; i < t->ndim; i++) {
+    int64_t step;
+    if (!ckpt_mul_i64(&step, t->dims[i] - 1, t->dims[t->ndim + i]) || !ckpt_add_i64(&last, last, step))
+      return ckpt_fail(err, CKPT_E_RANGE, -1, "the last element's position does not fit in 63 bits");
+  }
+  *out = last;
+  return CKPT_OK;
+}
+
+static ckpt_status check_bounds(const ckpt_tensor *t, ckpt_error *err) {
+  if (t->offset < 0) return ckpt_fail(err, CKPT_E_RANGE, -1, "storage offset %lld is negative", (long long)t->offset);
+  if (t->numel == 0 || t->storage == NULL) return CKPT_OK;
+  int64_t last = 0, need;
+  CKPT_TRY(last_element(&last, t, err));
+  int64_t per = ckpt_dtype_per_byte(t->dtype);
+  if (last == INT64_MAX || !ckpt_mul_i64(&need, last / per + 1, (int64_t)ckpt_dtype_size(t->dtype)))
+    return ckpt_fail(err, CKPT_E_RANGE, -1, "the last element's byte does not fit in 63 bits");
+  size_t have = ckpt_storage_size(t->storage);
+  if ((uint64_t)need > have)
+    return ckpt_fail(err, CKPT_E_RANGE, -1, "the storage holds %zu bytes, the view needs %lld", have, (long long)need);
+  return CKPT_OK;
+}
+
+static ckpt_status set_nbytes(ckpt_tensor *t, ckpt_error *err) {
+  int64_t per = ckpt_dtype_per_byte(t->dtype), bytes;
+  int64_t units = t->numel / per + (t->numel % per != 0);
+  if (!ckpt_mul_i64(&bytes, units, (int64_t)ckpt_dtype_size(t->dtype)))
+    return ckpt_fail(err, CKPT_E_RANGE, -1, "the tensor's bytes do not fit in 63 bits");
+  t->nbytes = (size_t)bytes;
+  return CKPT_OK;
+}
+
+static void fill_strides(ckpt_tensor *t, const int64_t *stride) {
+  int64_t run = 1;
+  for (int i = t->ndim - 1; i >= 0; i--) {
+    t->dims[t->ndim + i] = stride != NULL ? stride[i] : run;
+    if (stride == NULL && t->dims[i] > 1 && !ckpt_mul_i64(&run, run, t->dims[i])) run = INT64_MAX; /* empty only */
+  }
+}
+
+ckpt_status ckpt_tensor_make(ckpt_tensor **out, ckpt_storage *storage, const ckpt_tensor_spec *spec, ckpt_error *err) {
+  int64_t numel = 0;
+  CKPT_TRY(check_shape(&numel, spec, err));
+  size_t bytes = sizeof(ckpt_tensor) + 2 * (size_t)spec->ndim * sizeof(int64_t);
+  ckpt_tensor *t = calloc(1, bytes);
+  if (t == NULL) return ckpt_fail_nomem(err, bytes);
+  atomic_init(&t->refs, 1);
+  t->dtype = spec->dtype;
+  t->ndim = spec->ndim;
+  t->requires_grad = spec->requires_grad;
+  t->conj = spec->conj;
+  t->neg = spec->neg;
+  t->offset = spec->offset;
+  t->numel = numel;
+  t->storage = storage;
+  if (spec->ndim > 0) memcpy(t->dims, spec->shape, (size_t)spec->ndim * sizeof(int64_t));
+  fill_strides(t, spec->stride);
+  ckpt_status st = set_nbytes(t, err);
+  if (st == CKPT_OK) st = check_bounds(t, err);
+  if (st != CKPT_OK) {
+    free(t);
+    return st;
+  }
+  if (storage != NULL) ckpt_storage_retain(storage);
+  *out = t;
+  return CKPT_OK;
+}
+
+static ckpt_status spec_bytes(size_t *out, const ckpt_tensor_spec *spec, ckpt_error *err) {
+  ckpt_tensor *t = NULL;
+  CKPT_TRY(ckpt_tensor_make(&t, NULL, spec, err));
+  *out = t->nbytes;
+  ckpt_tensor_release(t);
+  return CKPT_OK;
+}
+
+static ckpt_status over_storage(ckpt_tensor **out, ckpt_storage *s, const ckpt_tensor_spec *spec, ckpt_error *err) {
+  ckpt_status st = ckpt_tensor_make(out, s, spec, err);
+  ckpt_storage_release(s);
+  return st;
+}
+
+ckpt_status ckpt_tensor_new(ckpt_tensor **out, ckpt_dtype dtype, int ndim, const int64_t *shape, ckpt_error *err) {
+  ckpt_tensor_spec spec = {.dtype = dtype, .ndim = ndim, .shape = shape};
+  size_t bytes = 0;
+  ckpt_storage *s = NULL;
+  CKPT_TRY(spec_bytes(&bytes, &spec, err));
+  CKPT_TRY(ckpt_storage_new(&s, bytes, err));
+  return over_storage(out, s, &spec, err);
+}
+
+ckpt_status ckpt_tensor_borrow(ckpt_tensor **out, ckpt_dtype dtype, void *data, int ndim, const int64_t *shape,
+                               ckpt_error *err) {
+  ckpt_tensor_spec spec = {.dtype = dtype, .ndim = ndim, .shape = shape};
+  size_t bytes = 0;
+  ckpt_storage *s = NULL;
+  CKPT_TRY(spec_bytes(&bytes, &spec, err));
+  if (data == NULL && bytes > 0) return ckpt_fail(err, CKPT_E_ARGUMENT, -1, "no data for a tensor of %zu bytes", bytes);
+  CKPT_TRY(ckpt_storage_borrow(&s, data, bytes, err));
+  return over_storage(out, s, &spec, err);
+}
+
+ckpt_status ckpt_tensor_meta(ckpt_tensor **out, ckpt_dtype dtype, int ndim, const int64_t *shape, ckpt_error *err) {
+  ckpt_tensor_spec spec = {.dtype = dtype, .ndim = ndim, .shape = shape};
+  return ckpt_tensor_make(out, NULL, &spec, err);
+}
+
+static ckpt_tensor_spec spec_of(const ckpt_tensor *t) {
+  return (ckpt_tensor_spec){t->dtype, t->ndim, t->dims, t->dims + t->ndim, t->offset, t->requires_grad, t->conj, t->neg};
+}
+
+ckpt_status ckpt_tensor_view(ckpt_tensor **out, const ckpt_tensor *base, int64_t offset, int ndim, const int64_t *shape,
+                             const int64_t *stride, ckpt_error *err) {
+  ckpt_tensor_spec spec = spec_of(base);
+  spec.offset = offset;
+  spec.ndim = ndim;
+  spec.shape = shape;
+  spec.stride = stride;
+  return ckpt_tensor_make(out, base->storage, &spec, err);
+}
+
+ckpt_status ckpt_tensor_with_grad(ckpt_tensor **out, const ckpt_tensor *t, bool requires_grad, ckpt_error *err) {
+  ckpt_tensor_spec spec = spec_of(t);
+  spec.requires_grad = requires_grad;
+  return ckpt_tensor_make(out, t->storage, &spec, err);
+}
+
+ckpt_tensor *ckpt_tensor_retain(ckpt_tensor *t) {
+  atomic_fetch_add_explicit(&t->refs, 1, memory_order_relaxed);
+  return t;
+}
+
+void ckpt_tensor_release(ckpt_tensor *t) {
+  if (t == NULL || atomic_fetch_sub_explicit(&t->refs, 1, memory_order_acq_rel) != 1) return;
+  ckpt_storage_release(t->storage);
+  free(t);
+}
+
+/* ---- looking ---- */
+
+ckpt_dtype ckpt_tensor_dtype(const ckpt_tensor *t) { return t->dtype; }
+int ckpt_tensor_ndim(const ckpt_tensor *t) { return t->ndim; }
+const int64_t *ckpt_tensor_shape(const ckpt_tensor *t) { return t->dims; }
+const int64_t *ckpt_tensor_stride(const ckpt_tensor *t) { return t->dims + t->ndim; }
+int64_t ckpt_tensor_offset(const ckpt_tensor *t) { return t->offset; }
+int64_t ckpt_tensor_numel(const ckpt_tensor *t) { return t->numel; }
+size_t ckpt_tensor_nbytes(const ckpt_tensor *t) { return t->nbytes; }
+bool ckpt_tensor_is_meta(const ckpt_tensor *t) { return t->storage == NULL; }
+bool ckpt_tensor_requires_grad(const ckpt_tensor *t) { return t->requires_grad; }
+bool ckpt_tensor_conj(const ckpt_tensor *t) { return t->conj; }
+bool ckpt_tensor_neg(const ckpt_tensor *t) { return t->neg; }
+ckpt_storage *ckpt_tensor_storage(const ckpt_tensor *t) { return t->storage; }
+
+size_t ckpt_tensor_heap_bytes(const ckpt_tensor *t) {
+  return t->storage == NULL ? 0 : ckpt_storage_heap_bytes(t->storage);
+}
+
+bool ckpt_tensor_is_contiguous(const ckpt_tensor *t) {
+  int64_t run = 1;
+  for (int i = t->ndim - 1; i >= 0 && t->numel > 0; i--) {
+    if (t->dims[i] == 1) continue;
+    if (t->dims[t->ndim + i] != run) return false;
+    run *= t->dims[i];
+  }
+  return true;
+}
+
+bool ckpt_tensor_shares_storage(const ckpt_tensor *a, const ckpt_tensor *b) {
+  return a->storage != NULL && a->storage == b->storage;
+}
+
+ckpt_status ckpt_tensor_data(const void **out, const ckpt_tensor *t, ckpt_error *err) {
+  if (t->storage == NULL) return ckpt_fail(err, CKPT_E_ARGUMENT, -1, "a meta tensor has no data");
+  unsigned char *data;
+  CKPT_TRY(ckpt_storage_data(&data, t->storage, err));
+  if (t->numel == 0) {
+    *out = data;
+    return CKPT_OK;
+  }
+  *out = data + (size_t)(t->offset / ckpt_dtype_per_byte(t->dtype)) * ckpt_dtype_size(t->dtype);
+  return CKPT_OK;
+}
+
+/* ---- reading the logical contents ---- */
+
+static void flip_signs(unsigned char *buffer, const ckpt_tensor *t, int64_t count) {
+  bool complex = ckpt_dtype_numeric(t->dtype) == CKPT_NUM_COMPLEX;
+  size_t unit = ckpt_dtype_swap_unit(t->dtype);
+  size_t parts = (size_t)count * (complex ? 2 : 1);
+  for (size_t i = 0; i < parts; i++) {
+    bool imaginary = complex && i % 2 == 1;
+    if (t->neg != (t->conj && imaginary)) buffer[i * unit + unit - 1] ^= 0x80;
+  }
+}
+
+static void copy_run(unsigned char *to, const unsigned char *from, int64_t n, int64_t stride, size_t size) {
+  if (stride == 1) {
+    memcpy(to, from, (size_t)n * size);
+    return;
+  }
+  size_t step = (size_t)stride * size;
+  switch (size) {
+    case 1:
+      for (int64_t i = 0; i < n; i++) to[i] = from[(size_t)i * step];
+      break;
+    case 4:
+      for (int64_t i = 0; i < n; i++) memcpy(to + 4 * i, from + (size_t)i * step, 4);
+      break;
+    default:
+      for (int64_t i = 0; i < n; i++) memcpy(to + (size_t)i * size, from + (size_t)i * step, size);
+  }
+}
+
+/* Walks the rows (runs of the last dimension) that cover [start, start+count). */
+static void gather_rows(unsigned char *to, const ckpt_tensor *t, const unsigned char *data, int64_t start,
+                        int64_t count) {
+  const int64_t *shape = t->dims, *stride = t->dims + t->ndim;
+  size_t size = ckpt_dtype_size(t->dtype);
+  int64_t row = t->ndim == 0 ? 1 : shape[t->ndim - 1], row_stride = t->ndim == 0 ? 1 : stride[t->ndim - 1];
+  while (count > 0) {
+    int64_t column = start % row, rest = start / row, at = column * row_stride;
+    for (int i = t->ndim - 2; i >= 0; i--) {
+      at += rest % shape[i] * stride[i];
+      rest /= shape[i];
+    }
+    int64_t n = row - column < count ? row - column : count;
+    copy_run(to, data + (size_t)at * size, n, row_stride, size);
+    to += (size_t)n * size;
+    start += n;
+    count -= n;
+  }
+}
+
+void ckpt_tensor_gather(void *buffer, const ckpt_tensor *t, const void *data, int64_t start, int64_t count) {
+  size_t size = ckpt_dtype_size(t->dtype);
+  if (ckpt_dtype_per_byte(t->dtype) > 1) {
+    memcpy(buffer, (const unsigned char *)data + start / ckpt_dtype_per_byte(t->dtype), t->nbytes);
+    return;
+  }
+  if (ckpt_tensor_is_contiguous(t))
+    memcpy(buffer, (const unsigned char *)data + (size_t)start * size, (size_t)count * size);
+  else
+    gather_rows(buffer, t, data, start, count);
+  if (t->neg || t->conj) flip_signs(buffer, t, count);
+}
+
+ckpt_status ckpt_tensor_check_spread(const ckpt_tensor *t, ckpt_error *err) {
+  if (t->storage == NULL) return CKPT_OK;
+  size_t have = ckpt_storage_size(t->storage);
+  if (t->nbytes <= ((size_t)64 << 20) || t->nbytes / 4096 <= have) return CKPT_OK;
+  return ckpt_fail(err, CKPT_E_LIMIT, -1, "the view spreads a storage of %zu bytes over %zu", have, t->nbytes);
+}
+
+/* ---- digest ---- */
+
+static int digest_gathered(EVP_MD_CTX *md, const ckpt_tensor *t, const void *data) {
+  unsigned char buffer[1 << 14];
+  int64_t step = (int64_t)(sizeof buffer / ckpt_dtype_size(t->dtype));
+  int ok = 1;
+  for (int64_t at = 0; ok && at < t->numel; at += step) {
+    int64_t n = t->numel - at < step ? t->numel - at : step;
+    ckpt_tensor_gather(buffer, t, data, at, n);
+    ok = EVP_DigestUpdate(md, buffer, (size_t)n * ckpt_dtype_size(t->dtype));
+  }
+  return ok;
+}
+
+static int digest(EVP_MD_CTX *md, unsigned char sum[32], const ckpt_tensor *t, const void *data) {
+  bool direct = (ckpt_tensor_is_contiguous(t) && !t->conj && !t->neg) || ckpt_dtype_per_byte(t->dtype) > 1;
+  if (EVP_DigestInit_ex(md, EVP_sha256(), NULL) != 1) return 0;
+  if ((direct ? EVP_DigestUpdate(md, data, t->nbytes) : digest_gathered(md, t, data)) != 1) return 0;
+  return EVP_DigestFinal_ex(md, sum, NULL);
+}
+
+ckpt_status ckpt_tensor_sha256(char out[65], const ckpt_tensor *t, ckpt_error *err) {
+  const void *data;
+  unsigned char sum[32];
+  CKPT_TRY(ckpt_tensor_data(&data, t, err));
+  CKPT_TRY(ckpt_tensor_check_spread(t, err));
+  EVP_MD_CTX *md = EVP_MD_CTX_new();
+  int ok = md != NULL && digest(md, sum, t, data);
+  EVP_MD_CTX_free(md);
+  if (!ok) return ckpt_fail(err, CKPT_E_NOMEM, -1, "libcrypto could not compute a SHA-256");
+  for (int i = 0; i < 32; i++) snprintf(out + 2 * i, 3, "%02x", sum[i]);
+  return CKPT_OK;
+}

@@ -1,0 +1,40 @@
+/*
+ * tensor.h - what the runtime's other files may know of a tensor. Shapes and strides follow the struct.
+ */
+#ifndef CKPT_TENSOR_H
+#define CKPT_TENSOR_H
+
+#include "dtype.h"
+#include "storage.h"
+
+typedef struct ckpt_tensor_spec {
+  ckpt_dtype dtype;
+  int ndim;
+  const int64_t *shape, *stride; /* stride NULL: contiguous */
+  int64_t offset;                /* in elements */
+  bool requires_grad, conj, neg; /* conj, neg: the logical value is the conjugate / the negative of the bytes */
+} ckpt_tensor_spec;
+
+/* A view of `storage` (NULL: meta), which is retained. Every bound is checked with overflow-safe arithmetic. */
+ckpt_status ckpt_tensor_make(ckpt_tensor **out, ckpt_storage *storage, const ckpt_tensor_spec *spec, ckpt_error *err);
+
+/* A copy of the handle `t` with another requires_grad. */
+ckpt_status ckpt_tensor_with_grad(ckpt_tensor **out, const ckpt_tensor *t, bool requires_grad, ckpt_error *err);
+
+ckpt_storage *ckpt_tensor_storage(const ckpt_tensor *t); /* borrowed; NULL for meta */
+bool ckpt_tensor_conj(const ckpt_tensor *t);
+bool ckpt_tensor_neg(const ckpt_tensor *t);
+
+/* Bytes of the logical contents: numel x element size (packed dtypes rounded up). Checked at construction. */
+size_t ckpt_tensor_nbytes(const ckpt_tensor *t);
+
+/*
+ * Copies the logical elements [start, start+count) in row-major order into `buffer`; conj and neg bits are applied.
+ * `data` is the tensor's first element (ckpt_tensor_data).
+ */
+void ckpt_tensor_gather(void *buffer, const ckpt_tensor *t, const void *data, int64_t start, int64_t count);
+
+/* CKPT_E_LIMIT for a tensor that is far larger than its storage (stride 0 over 2^40 elements): not to be spelled out. */
+ckpt_status ckpt_tensor_check_spread(const ckpt_tensor *t, ckpt_error *err);
+
+#endif

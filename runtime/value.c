@@ -1,0 +1,402 @@
+/*
+ * value.c - the document and its values: making, looking, changing. See value.h for what a value is.
+ */
+#include "value.h"
+
+#include <stdatomic.h>
+#include <stdlib.h>
+
+typedef struct owned { /* things that live outside the arena and go with the document */
+  struct owned *next;
+  ckpt_tensor *tensor;
+  ckpt_storage *storage;
+} owned;
+
+struct ckpt_document {
+  atomic_int refs;
+  ckpt_arena arena;
+  ckpt_value *root;
+  owned *owned;
+  ckpt_strmap keys; /* strings used as dict keys, so that equal ones are one value, as interned ones are in Python */
+  ckpt_value **key_values;
+  size_t n_keys, key_capacity;
+  ckpt_value none, yes, no, empty_tuple;
+};
+
+/* ---- document ---- */
+
+ckpt_status ckpt_document_make(ckpt_document **out, size_t limit, ckpt_error *err) {
+  ckpt_document *doc = calloc(1, sizeof *doc);
+  if (doc == NULL) return ckpt_fail_nomem(err, sizeof *doc);
+  atomic_init(&doc->refs, 1);
+  doc->arena.limit = limit;
+  doc->none.kind = CKPT_NONE;
+  doc->yes.kind = doc->no.kind = CKPT_BOOLEAN;
+  doc->yes.as.boolean = true;
+  doc->empty_tuple.kind = CKPT_TUPLE;
+  *out = doc;
+  return CKPT_OK;
+}
+
+ckpt_status ckpt_document_new(ckpt_document **out, ckpt_error *err) { return ckpt_document_make(out, 0, err); }
+
+ckpt_document *ckpt_document_retain(ckpt_document *doc) {
+  atomic_fetch_add_explicit(&doc->refs, 1, memory_order_relaxed);
+  return doc;
+}
+
+void ckpt_document_release(ckpt_document *doc) {
+  if (doc == NULL || atomic_fetch_sub_explicit(&doc->refs, 1, memory_order_acq_rel) != 1) return;
+  for (owned *o = doc->owned; o != NULL; o = o->next) {
+    ckpt_tensor_release(o->tensor);
+    ckpt_storage_release(o->storage);
+  }
+  ckpt_strmap_free(&doc->keys);
+  free(doc->key_values);
+  ckpt_arena_free(&doc->arena);
+  free(doc);
+}
+
+ckpt_arena *ckpt_document_arena(ckpt_document *doc) { return &doc->arena; }
+ckpt_value *ckpt_document_root(const ckpt_document *doc) { return doc->root; }
+void ckpt_document_set_root(ckpt_document *doc, ckpt_value *root) { doc->root = root; }
+ckpt_value *ckpt_document_none(ckpt_document *doc) { return &doc->none; }
+ckpt_value *ckpt_document_bool(ckpt_document *doc, bool b) { return b ? &doc->yes : &doc->no; }
+ckpt_value *ckpt_document_empty_tuple(ckpt_document *doc) { return &doc->empty_tuple; }
+
+static owned *own(ckpt_document *doc, ckpt_error *err) {
+  owned *o = ckpt_arena_alloc(&doc->arena, sizeof *o, err);
+  if (o == NULL) return NULL;
+  o->next = doc->owned;
+  doc->owned = o;
+  return o;
+}
+
+ckpt_status ckpt_document_own_tensor(ckpt_document *doc, ckpt_tensor *t, ckpt_error *err) {
+  ckpt_error here = {0};
+  owned *o = own(doc, &here);
+  if (o != NULL) {
+    o->tensor = t;
+    return CKPT_OK;
+  }
+  ckpt_tensor_release(t);
+  if (err != NULL) *err = here;
+  return here.status;
+}
+
+ckpt_status ckpt_document_own_storage(ckpt_document *doc, ckpt_storage *s, ckpt_error *err) {
+  ckpt_error here = {0};
+  owned *o = own(doc, &here);
+  if (o != NULL) {
+    o->storage = s;
+    return CKPT_OK;
+  }
+  ckpt_storage_release(s);
+  if (err != NULL) *err = here;
+  return here.status;
+}
+
+/* ---- raw builders ---- */
+
+ckpt_value *ckpt_value_make(ckpt_document *doc, ckpt_kind kind, ckpt_error *err) {
+  ckpt_value *v = ckpt_arena_alloc(&doc->arena, sizeof *v, err);
+  if (v == NULL) return NULL;
+  v->kind = (uint8_t)kind;
+  if (kind == CKPT_DICT && (v->as.dict = ckpt_arena_alloc(&doc->arena, sizeof(ckpt_dict), err)) == NULL) return NULL;
+  return v;
+}
+
+ckpt_value *ckpt_value_make_text(ckpt_document *doc, ckpt_kind kind, const void *bytes, size_t n, ckpt_error *err) {
+  ckpt_value *v = ckpt_value_make(doc, kind, err);
+  char *copy = v == NULL ? NULL : ckpt_arena_copy(&doc->arena, bytes, n, err);
+  if (copy == NULL) return NULL;
+  v->as.text.bytes = copy;
+  v->as.text.n = n;
+  return v;
+}
+
+ckpt_value *ckpt_value_make_class(ckpt_document *doc, const char *module, size_t module_n, const char *name,
+                                  size_t name_n, ckpt_error *err) {
+  ckpt_value *v = ckpt_value_make(doc, CKPT_CLASS, err);
+  char *text = v == NULL ? NULL : ckpt_arena_alloc(&doc->arena, module_n + name_n + 2, err);
+  if (text == NULL) return NULL;
+  memcpy(text, module, module_n);
+  text[module_n] = '.';
+  memcpy(text + module_n + 1, name, name_n);
+  v->as.text.bytes = text;
+  v->as.text.n = module_n + 1 + name_n;
+  v->as.text.module = module_n;
+  return v;
+}
+
+ckpt_value *ckpt_value_make_object(ckpt_document *doc, ckpt_how how, ckpt_value *callable, ckpt_value *args,
+                                   ckpt_error *err) {
+  ckpt_value *v = ckpt_value_make(doc, CKPT_OBJECT, err);
+  if (v == NULL) return NULL;
+  v->made = ckpt_arena_alloc(&doc->arena, sizeof(ckpt_made), err);
+  v->as.object = v->made == NULL ? NULL : ckpt_arena_alloc(&doc->arena, sizeof(ckpt_object), err);
+  if (v->as.object == NULL) return NULL;
+  *v->made = (ckpt_made){how, callable, args, NULL, NULL};
+  return v;
+}
+
+ckpt_status ckpt_seq_push(ckpt_seq *seq, ckpt_document *doc, ckpt_value *item, ckpt_error *err) {
+  if (seq->n == seq->capacity) {
+    size_t capacity = seq->capacity == 0 ? 4 : seq->capacity * 2;
+    ckpt_error here = {0};
+    ckpt_value **items = ckpt_arena_alloc(&doc->arena, capacity * sizeof *items, &here);
+    if (items == NULL) {
+      if (err != NULL) *err = here;
+      return here.status;
+    }
+    if (seq->n > 0) memcpy(items, seq->items, seq->n * sizeof *items);
+    seq->items = items;
+    seq->capacity = capacity;
+  }
+  seq->items[seq->n++] = item;
+  return CKPT_OK;
+}
+
+/* ---- kinds and scalars ---- */
+
+ckpt_kind ckpt_value_kind(const ckpt_value *v) { return (ckpt_kind)v->kind; }
+
+const char *ckpt_kind_name(ckpt_kind kind) {
+  static const char *const names[] = {"None",  "bool", "int", "int",       "float",  "str",   "bytes", "bytearray",
+                                      "list", "tuple", "dict", "set", "frozenset", "tensor", "class", "object"};
+  return names[kind];
+}
+
+static ckpt_status wrong_kind(const ckpt_value *v, const char *wanted, ckpt_error *err) {
+  return ckpt_fail(err, CKPT_E_TYPE, -1, "a %s where a %s was expected", ckpt_kind_name(ckpt_value_kind(v)), wanted);
+}
+
+ckpt_status ckpt_value_bool(bool *out, const ckpt_value *v, ckpt_error *err) {
+  if (v->kind != CKPT_BOOLEAN) return wrong_kind(v, "bool", err);
+  *out = v->as.boolean;
+  return CKPT_OK;
+}
+
+ckpt_status ckpt_value_int(int64_t *out, const ckpt_value *v, ckpt_error *err) {
+  if (v->kind != CKPT_INT) return wrong_kind(v, "64-bit int", err);
+  *out = v->as.integer;
+  return CKPT_OK;
+}
+
+ckpt_status ckpt_value_double(double *out, const ckpt_value *v, ckpt_error *err) {
+  if (v->kind != CKPT_FLOAT && v->kind != CKPT_INT) return wrong_kind(v, "float", err);
+  *out = v->kind == CKPT_INT ? (double)v->as.integer : v->as.number;
+  return CKPT_OK;
+}
+
+const char *ckpt_value_text(const ckpt_value *v, size_t *length) {
+  switch (v->kind) {
+    case CKPT_STR:
+    case CKPT_BYTES:
+    case CKPT_BYTEARRAY:
+    case CKPT_BIGINT:
+    case CKPT_CLASS:
+      if (length != NULL) *length = v->as.text.n;
+      return v->as.text.bytes;
+    default: return NULL;
+  }
+}
+
+ckpt_tensor *ckpt_value_tensor(const ckpt_value *v) { return v->kind == CKPT_TENSOR ? v->as.tensor : NULL; }
+
+bool ckpt_value_is_class(const ckpt_value *v, const char *module, const char *name) {
+  size_t m = strlen(module), n = strlen(name);
+  return v->kind == CKPT_CLASS && v->as.text.module == m && v->as.text.n == m + 1 + n &&
+         memcmp(v->as.text.bytes, module, m) == 0 && memcmp(v->as.text.bytes + m + 1, name, n) == 0;
+}
+
+const char *ckpt_value_class_name(const ckpt_value *v, size_t *n) {
+  *n = v->as.text.n - v->as.text.module - 1;
+  return v->as.text.bytes + v->as.text.module + 1;
+}
+
+/* ---- containers ---- */
+
+static const ckpt_seq *seq_of(const ckpt_value *v) {
+  switch (v->kind) {
+    case CKPT_LIST:
+    case CKPT_TUPLE:
+    case CKPT_SET:
+    case CKPT_FROZENSET: return &v->as.seq;
+    case CKPT_OBJECT: return &v->as.object->items;
+    default: return NULL;
+  }
+}
+
+const ckpt_dict *ckpt_value_dict(const ckpt_value *v) {
+  if (v->kind == CKPT_DICT) return v->as.dict;
+  return v->kind == CKPT_OBJECT ? &v->as.object->dict : NULL;
+}
+
+size_t ckpt_value_count(const ckpt_value *v) {
+  const ckpt_seq *seq = seq_of(v);
+  if (seq != NULL) return seq->n;
+  return v->kind == CKPT_DICT ? v->as.dict->flat.n / 2 : 0;
+}
+
+ckpt_value *ckpt_value_item(const ckpt_value *v, size_t i) {
+  const ckpt_seq *seq = seq_of(v);
+  return seq != NULL && i < seq->n ? seq->items[i] : NULL;
+}
+
+bool ckpt_value_is_ordered(const ckpt_value *v) { return v->kind == CKPT_DICT && v->ordered; }
+
+size_t ckpt_value_pair_count(const ckpt_value *v) {
+  const ckpt_dict *d = ckpt_value_dict(v);
+  return d == NULL ? 0 : d->flat.n / 2;
+}
+
+ckpt_value *ckpt_value_pair_key(const ckpt_value *v, size_t i) {
+  return i < ckpt_value_pair_count(v) ? ckpt_value_dict(v)->flat.items[2 * i] : NULL;
+}
+
+ckpt_value *ckpt_value_pair_value(const ckpt_value *v, size_t i) {
+  return i < ckpt_value_pair_count(v) ? ckpt_value_dict(v)->flat.items[2 * i + 1] : NULL;
+}
+
+ckpt_value *ckpt_value_object_class(const ckpt_value *v) {
+  return v->kind == CKPT_OBJECT ? v->made->callable : NULL;
+}
+ckpt_value *ckpt_value_object_args(const ckpt_value *v) { return v->kind == CKPT_OBJECT ? v->made->args : NULL; }
+ckpt_value *ckpt_value_object_state(const ckpt_value *v) {
+  return v->kind == CKPT_OBJECT ? v->as.object->state : NULL;
+}
+
+typedef struct class_name {
+  const char *module, *name;
+} class_name;
+
+bool ckpt_value_is_opaque(const ckpt_value *v) {
+  static const class_name plain[] = {{"torch", "device"}, {"torch.serialization", "_get_layout"},
+                                     {"collections", "Counter"}, {"__builtin__", "complex"}, {"builtins", "complex"}};
+  if (v->kind != CKPT_OBJECT || v->made->how == CKPT_BY_PERSID) return false;
+  for (size_t i = 0; i < CKPT_COUNTOF(plain); i++)
+    if (v->made->callable != NULL && ckpt_value_is_class(v->made->callable, plain[i].module, plain[i].name)) return false;
+  return true;
+}
+
+ckpt_value *ckpt_value_get(const ckpt_value *v, const char *key) {
+  const ckpt_dict *d = ckpt_value_dict(v);
+  size_t i = d == NULL ? SIZE_MAX : ckpt_dict_find_text(d, key, strlen(key));
+  return i == SIZE_MAX ? NULL : d->flat.items[2 * i + 1];
+}
+
+/* ---- builders ---- */
+
+static ckpt_status give(ckpt_value **out, ckpt_value *v, const ckpt_error *here, ckpt_error *err) {
+  if (v == NULL) {
+    if (err != NULL) *err = *here;
+    return here->status;
+  }
+  *out = v;
+  return CKPT_OK;
+}
+
+ckpt_status ckpt_value_new_none(ckpt_value **out, ckpt_document *doc, ckpt_error *err) {
+  (void)err;
+  *out = &doc->none;
+  return CKPT_OK;
+}
+
+ckpt_status ckpt_value_new_bool(ckpt_value **out, ckpt_document *doc, bool b, ckpt_error *err) {
+  (void)err;
+  *out = ckpt_document_bool(doc, b);
+  return CKPT_OK;
+}
+
+ckpt_status ckpt_value_new_int(ckpt_value **out, ckpt_document *doc, int64_t i, ckpt_error *err) {
+  ckpt_error here = {0};
+  ckpt_value *v = ckpt_value_make(doc, CKPT_INT, &here);
+  if (v != NULL) v->as.integer = i;
+  return give(out, v, &here, err);
+}
+
+ckpt_status ckpt_value_new_double(ckpt_value **out, ckpt_document *doc, double d, ckpt_error *err) {
+  ckpt_error here = {0};
+  ckpt_value *v = ckpt_value_make(doc, CKPT_FLOAT, &here);
+  if (v != NULL) v->as.number = d;
+  return give(out, v, &here, err);
+}
+
+ckpt_status ckpt_value_new_str(ckpt_value **out, ckpt_document *doc, const char *s, size_t n, ckpt_error *err) {
+  ckpt_error here = {0};
+  return give(out, ckpt_value_make_text(doc, CKPT_STR, s, n, &here), &here, err);
+}
+
+ckpt_status ckpt_value_new_bytes(ckpt_value **out, ckpt_document *doc, const void *s, size_t n, ckpt_error *err) {
+  ckpt_error here = {0};
+  return give(out, ckpt_value_make_text(doc, CKPT_BYTES, s, n, &here), &here, err);
+}
+
+static ckpt_status new_kind(ckpt_value **out, ckpt_document *doc, ckpt_kind kind, ckpt_error *err) {
+  ckpt_error here = {0};
+  return give(out, ckpt_value_make(doc, kind, &here), &here, err);
+}
+
+ckpt_status ckpt_value_new_list(ckpt_value **out, ckpt_document *doc, ckpt_error *err) {
+  return new_kind(out, doc, CKPT_LIST, err);
+}
+
+ckpt_status ckpt_value_new_tuple(ckpt_value **out, ckpt_document *doc, ckpt_error *err) {
+  return new_kind(out, doc, CKPT_TUPLE, err);
+}
+
+ckpt_status ckpt_value_new_dict(ckpt_value **out, ckpt_document *doc, bool ordered, ckpt_error *err) {
+  ckpt_value *v = NULL;
+  CKPT_TRY(new_kind(&v, doc, CKPT_DICT, err));
+  v->ordered = ordered;
+  *out = v;
+  return CKPT_OK;
+}
+
+ckpt_status ckpt_value_new_tensor(ckpt_value **out, ckpt_document *doc, ckpt_tensor *t, ckpt_error *err) {
+  ckpt_value *v = NULL;
+  CKPT_TRY(new_kind(&v, doc, CKPT_TENSOR, err));
+  CKPT_TRY(ckpt_document_own_tensor(doc, ckpt_tensor_retain(t), err));
+  v->as.tensor = t;
+  *out = v;
+  return CKPT_OK;
+}
+
+ckpt_status ckpt_value_append(ckpt_value *list, ckpt_document *doc, ckpt_value *item, ckpt_error *err) {
+  if ((list->kind != CKPT_LIST && list->kind != CKPT_TUPLE) || list == &doc->empty_tuple)
+    return wrong_kind(list, "list", err);
+  return ckpt_seq_push(&list->as.seq, doc, item, err);
+}
+
+static ckpt_status room_for_key(ckpt_document *doc, ckpt_error *err) {
+  if (doc->n_keys < doc->key_capacity) return CKPT_OK;
+  size_t capacity = doc->key_capacity == 0 ? 64 : doc->key_capacity * 2;
+  ckpt_value **more = realloc(doc->key_values, capacity * sizeof *more);
+  if (more == NULL) return ckpt_fail_nomem(err, capacity * sizeof *more);
+  doc->key_values = more;
+  doc->key_capacity = capacity;
+  return CKPT_OK;
+}
+
+/* The one value of a document for a key string. */
+static ckpt_status intern(ckpt_value **out, ckpt_document *doc, const char *key, ckpt_error *err) {
+  size_t n = strlen(key), at = ckpt_strmap_get(&doc->keys, key, n);
+  if (at == SIZE_MAX) {
+    ckpt_value *v = NULL;
+    CKPT_TRY(room_for_key(doc, err));
+    CKPT_TRY(ckpt_value_new_str(&v, doc, key, n, err));
+    CKPT_TRY(ckpt_strmap_set(&doc->keys, v->as.text.bytes, n, doc->n_keys, err));
+    at = doc->n_keys;
+    doc->key_values[doc->n_keys++] = v;
+  }
+  *out = doc->key_values[at];
+  return CKPT_OK;
+}
+
+ckpt_status ckpt_value_set(ckpt_value *dict, ckpt_document *doc, const char *key, ckpt_value *item, ckpt_error *err) {
+  if (dict->kind != CKPT_DICT) return wrong_kind(dict, "dict", err);
+  ckpt_value *k = NULL;
+  CKPT_TRY(intern(&k, doc, key, err));
+  return ckpt_dict_put(dict->as.dict, doc, k, item, err);
+}

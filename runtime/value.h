@@ -1,0 +1,112 @@
+/*
+ * value.h - the inside of values, for the files that build, read and write them.
+ *
+ * A value is what a checkpoint means by it; `made`, where set, is how the file said it (a REDUCE, NEWOBJ or persistent id):
+ * the writer says it the same way, so that what was read is written back unchanged. A value's address is its
+ * identity: what was one object in Python is one ckpt_value, and is written as one.
+ */
+#ifndef CKPT_VALUE_H
+#define CKPT_VALUE_H
+
+#include "arena.h"
+#include "strmap.h"
+#include "tensor.h"
+
+typedef enum ckpt_how {
+  CKPT_BY_REDUCE, /* callable(*args) */
+  CKPT_BY_NEWOBJ, /* callable.__new__(callable, *args) */
+  CKPT_BY_NEWOBJ_EX, /* the same with kwargs */
+  CKPT_BY_PERSID  /* a persistent id; args is the id itself */
+} ckpt_how;
+
+typedef struct ckpt_seq {
+  ckpt_value **items;
+  size_t n, capacity;
+} ckpt_seq;
+
+typedef struct ckpt_made {
+  ckpt_how how;
+  ckpt_value *callable, *args, *kwargs;
+  ckpt_storage *storage; /* of a torch persistent id, retained by the document */
+} ckpt_made;
+
+typedef struct ckpt_dict {
+  ckpt_seq flat;        /* key, value, key, value... */
+  ckpt_value *state;    /* attributes of an OrderedDict (BUILD), such as {"_metadata": ...} */
+  uint32_t *table;      /* of a large dict: 1-based pair numbers by the key's hash, 0 for a free slot */
+  size_t slots;         /* a power of two, at least twice the number of pairs */
+} ckpt_dict;
+
+typedef struct ckpt_object { /* what an OBJECT was given after it was made, in Python's order */
+  ckpt_seq items;
+  ckpt_dict dict;
+  ckpt_value *state;
+} ckpt_object;
+
+struct ckpt_value {
+  uint8_t kind;    /* ckpt_kind */
+  bool ordered;    /* DICT: an OrderedDict */
+  bool bytestring; /* STR or BYTES that came from a Python 2 str */
+  union {
+    bool boolean;
+    int64_t integer;
+    double number;
+    struct {
+      const char *bytes; /* NUL-terminated; a CLASS is "module.name" */
+      size_t n, module;  /* module: length of the module of a CLASS */
+    } text;
+    ckpt_seq seq;
+    ckpt_dict *dict;
+    ckpt_tensor *tensor; /* retained by the document */
+    ckpt_object *object;
+  } as;
+  ckpt_made *made;
+};
+
+/* A document whose values may take at most `limit` bytes (0: no limit). */
+ckpt_status ckpt_document_make(ckpt_document **out, size_t limit, ckpt_error *err);
+ckpt_arena *ckpt_document_arena(ckpt_document *doc);
+
+/* The document releases these when it goes; the reference passes to it even on failure. */
+ckpt_status ckpt_document_own_tensor(ckpt_document *doc, ckpt_tensor *t, ckpt_error *err);
+ckpt_status ckpt_document_own_storage(ckpt_document *doc, ckpt_storage *s, ckpt_error *err);
+
+/* Raw builders: NULL with *err filled. */
+ckpt_value *ckpt_value_make(ckpt_document *doc, ckpt_kind kind, ckpt_error *err);
+ckpt_value *ckpt_value_make_text(ckpt_document *doc, ckpt_kind kind, const void *bytes, size_t n, ckpt_error *err);
+ckpt_value *ckpt_value_make_class(ckpt_document *doc, const char *module, size_t module_n, const char *name,
+                                  size_t name_n, ckpt_error *err);
+ckpt_value *ckpt_value_make_object(ckpt_document *doc, ckpt_how how, ckpt_value *callable, ckpt_value *args,
+                                   ckpt_error *err);
+
+ckpt_status ckpt_seq_push(ckpt_seq *seq, ckpt_document *doc, ckpt_value *item, ckpt_error *err);
+
+/* Shared values of a document: None, True, False and the empty tuple have no identity. */
+ckpt_value *ckpt_document_none(ckpt_document *doc);
+ckpt_value *ckpt_document_bool(ckpt_document *doc, bool b);
+ckpt_value *ckpt_document_empty_tuple(ckpt_document *doc);
+
+/* True for a CLASS of exactly this module and name. */
+bool ckpt_value_is_class(const ckpt_value *v, const char *module, const char *name);
+const char *ckpt_value_class_name(const ckpt_value *v, size_t *n); /* behind the module */
+
+/* The pairs of a DICT or an OBJECT, NULL if it has none. */
+const ckpt_dict *ckpt_value_dict(const ckpt_value *v);
+
+/*
+ * Dicts compare keys as Python does (1 == 1.0 == True); containers as keys are equal only if they are one.
+ * find gives the number of the pair, or SIZE_MAX; put replaces the value of an equal key in its place, or appends.
+ * settle joins equal keys of pairs that were pushed raw (the last value at the first place) and hashes them.
+ */
+size_t ckpt_dict_find(const ckpt_dict *d, const ckpt_value *key);
+size_t ckpt_dict_find_text(const ckpt_dict *d, const char *key, size_t n);
+ckpt_status ckpt_dict_put(ckpt_dict *d, ckpt_document *doc, ckpt_value *key, ckpt_value *item, ckpt_error *err);
+ckpt_status ckpt_dict_settle(ckpt_dict *d, ckpt_document *doc, ckpt_error *err);
+
+/* True for an OBJECT that a person should know of: not torch.device and its like, which weights_only takes too. */
+bool ckpt_value_is_opaque(const ckpt_value *v);
+
+/* Copies a value graph into another document: sharing and cycles kept, storages shared. */
+ckpt_status ckpt_value_clone(ckpt_value **out, ckpt_document *doc, const ckpt_value *v, ckpt_error *err);
+
+#endif

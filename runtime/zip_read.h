@@ -1,0 +1,52 @@
+/*
+ * zip_read.h - records of a zip archive over a mapping, by way of libzip.
+ *
+ * libzip reads the directory and all headers; it does not say where a stored member's bytes lie, but our source
+ * callback over the mapping sees libzip seek to them, and that gives the span without a second parser.
+ */
+#ifndef CKPT_ZIP_READ_H
+#define CKPT_ZIP_READ_H
+
+#include "file.h"
+
+typedef struct ckpt_zip ckpt_zip; /* counted: a lazy storage keeps its archive */
+
+typedef struct ckpt_zip_entry {
+  const char *name;   /* NUL-terminated; names with an embedded NUL are refused at open */
+  uint64_t size;      /* uncompressed */
+  uint64_t packed;    /* compressed */
+  uint32_t crc;       /* 0 counts as absent (torch.save without compute_crc32) */
+  bool stored;        /* method 0; otherwise deflate */
+} ckpt_zip_entry;
+
+/*
+ * Opens the archive that fills bytes [offset, offset+size) of the mapping (a .distcp holds many). Retains the mapping.
+ * CKPT_E_FORMAT: not a zip; CKPT_E_CORRUPT: inconsistent, truncated, duplicate names (also names that differ
+ * only in ASCII case), encrypted or unknown method; messages carry the byte where it is known.
+ */
+ckpt_status ckpt_zip_open(ckpt_zip **out, ckpt_mapping *map, size_t offset, size_t size, ckpt_error *err);
+ckpt_zip *ckpt_zip_retain(ckpt_zip *z);
+void ckpt_zip_release(ckpt_zip *z);
+
+size_t ckpt_zip_count(const ckpt_zip *z);
+const ckpt_zip_entry *ckpt_zip_entry_at(const ckpt_zip *z, size_t i);
+
+/* Index of the record of exactly that name, or SIZE_MAX. By hash. */
+size_t ckpt_zip_find(const ckpt_zip *z, const char *name);
+
+/*
+ * The bytes of a stored record inside the mapping. CKPT_E_UNSUPPORTED for a deflated one, CKPT_E_CORRUPT if they do
+ * not lie inside the archive. Located at the first call, then remembered. Thread-safe.
+ */
+ckpt_status ckpt_zip_span(const unsigned char **out, ckpt_zip *z, size_t i, ckpt_error *err);
+
+/*
+ * The record's bytes in memory of the caller's own (free()), inflated if need be, never more than entry.size bytes
+ * and never more than 1,032 times its packed size (deflate's limit). CRC is checked. Thread-safe.
+ */
+ckpt_status ckpt_zip_read(unsigned char **out, ckpt_zip *z, size_t i, ckpt_error *err);
+
+/* Reads the record once and compares its CRC-32 with the directory's (a stored CRC of 0 passes). Thread-safe. */
+ckpt_status ckpt_zip_check(ckpt_zip *z, size_t i, ckpt_error *err);
+
+#endif

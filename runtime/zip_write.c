@@ -1,0 +1,223 @@
+/* zip_write.c - see zip_write.h; the byte layout is that of torch-format 1.2. */
+#include "zip_write.h"
+
+#include <libdeflate.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { ALIGNMENT = 64, BLOCK = 1 << 20, MAX_NAME = 65535 };
+
+typedef struct record {
+  char *name; /* with prefix */
+  size_t name_n;
+  uint64_t size, offset;
+  uint32_t crc;
+} record;
+
+struct ckpt_zip_writer {
+  ckpt_sink *sink;
+  char *prefix;
+  uint64_t offset;
+  record *records;
+  size_t n, capacity;
+  uint64_t id_names, id_crcs; /* the two halves of the serialization id */
+};
+
+static bool big(uint64_t v) { return v >= UINT32_MAX; }
+static uint32_t low32(uint64_t v) { return big(v) ? UINT32_MAX : (uint32_t)v; }
+
+/* boost::hash_combine, as PyTorch folds the id. */
+static uint64_t fold(uint64_t seed, uint64_t v) { return seed ^ (v + 0x9e3779b9u + (seed << 6) + (seed >> 2)); }
+
+static ckpt_status put(ckpt_zip_writer *w, const void *data, size_t size, ckpt_error *err) {
+  CKPT_TRY(w->sink->write(w->sink, data, size, err));
+  w->offset += size;
+  return CKPT_OK;
+}
+
+/* Length of the zip64 extra of a local header: 0, 12, 20 or 28 bytes. */
+static size_t local_zip64(uint64_t size, uint64_t offset) {
+  size_t n = (big(size) ? 16u : 0u) + (big(offset) ? 8u : 0u);
+  return n == 0 ? 0 : n + 4;
+}
+
+static size_t central_zip64(uint64_t size, uint64_t offset) { return local_zip64(size, offset); }
+
+static size_t padding(uint64_t offset, size_t name_n, size_t zip64) {
+  uint64_t start = offset + 30 + name_n + 4 + zip64;
+  return (size_t)((ALIGNMENT - start % ALIGNMENT) % ALIGNMENT);
+}
+
+static size_t descriptor_size(uint64_t size, size_t zip64) { return size == 0 ? 0 : zip64 > 0 ? 24 : 16; }
+
+ckpt_status ckpt_zip_writer_new(ckpt_zip_writer **out, ckpt_sink *sink, const char *prefix, ckpt_error *err) {
+  ckpt_zip_writer *w = calloc(1, sizeof *w);
+  char *copy = strdup(prefix);
+  if (w == NULL || copy == NULL) {
+    free(w);
+    free(copy);
+    return ckpt_fail_nomem(err, sizeof *w);
+  }
+  w->sink = sink;
+  w->prefix = copy;
+  *out = w;
+  return CKPT_OK;
+}
+
+void ckpt_zip_writer_free(ckpt_zip_writer *w) {
+  if (w == NULL) return;
+  for (size_t i = 0; i < w->n; i++) free(w->records[i].name);
+  free(w->records);
+  free(w->prefix);
+  free(w);
+}
+
+uint64_t ckpt_zip_writer_offset(const ckpt_zip_writer *w) { return w->offset; }
+
+static ckpt_status new_record(record **out, ckpt_zip_writer *w, const char *name, uint64_t size, ckpt_error *err) {
+  size_t n = strlen(w->prefix) + 1 + strlen(name);
+  if (n > MAX_NAME) return ckpt_fail(err, CKPT_E_LIMIT, -1, "a record name of %zu bytes; a zip archive holds at most %d", n, MAX_NAME);
+  if (w->n == w->capacity) {
+    size_t capacity = w->capacity == 0 ? 64 : w->capacity * 2;
+    record *more = realloc(w->records, capacity * sizeof *more);
+    if (more == NULL) return ckpt_fail_nomem(err, capacity * sizeof *more);
+    w->records = more;
+    w->capacity = capacity;
+  }
+  char *full = malloc(n + 1);
+  if (full == NULL) return ckpt_fail_nomem(err, n + 1);
+  snprintf(full, n + 1, "%s/%s", w->prefix, name);
+  w->records[w->n] = (record){full, n, size, w->offset, 0};
+  *out = &w->records[w->n++];
+  return CKPT_OK;
+}
+
+static ckpt_status put_local(ckpt_zip_writer *w, const record *r, ckpt_error *err) {
+  unsigned char h[30] = {'P', 'K', 3, 4}, zip64[28] = {1, 0}, fb[4 + ALIGNMENT] = {'F', 'B'};
+  size_t z = local_zip64(r->size, r->offset), pad = padding(r->offset, r->name_n, z), at = 4;
+  ckpt_put16(h + 6, r->size == 0 ? 0x0800 : 0x0808);
+  ckpt_put16(h + 26, (uint16_t)r->name_n);
+  ckpt_put16(h + 28, (uint16_t)(z + 4 + pad));
+  ckpt_put16(zip64 + 2, (uint16_t)(z - (z == 0 ? 0 : 4)));
+  if (big(r->size)) {
+    ckpt_put64(zip64 + at, r->size);
+    at += 16; /* the compressed size stays 0 */
+  }
+  if (big(r->offset)) ckpt_put64(zip64 + at, r->offset);
+  ckpt_put16(fb + 2, (uint16_t)pad);
+  memset(fb + 4, 'Z', pad);
+  CKPT_TRY(put(w, h, sizeof h, err));
+  CKPT_TRY(put(w, r->name, r->name_n, err));
+  if (z > 0) CKPT_TRY(put(w, zip64, z, err));
+  return put(w, fb, 4 + pad, err);
+}
+
+static ckpt_status put_payload(uint32_t *crc, ckpt_zip_writer *w, const unsigned char *data, size_t size, ckpt_error *err) {
+  *crc = 0;
+  for (size_t at = 0; at < size; at += BLOCK) {
+    size_t n = size - at < BLOCK ? size - at : BLOCK;
+    *crc = libdeflate_crc32(*crc, data + at, n);
+    CKPT_TRY(put(w, data + at, n, err));
+  }
+  return CKPT_OK;
+}
+
+static ckpt_status put_descriptor(ckpt_zip_writer *w, const record *r, ckpt_error *err) {
+  unsigned char d[24] = {'P', 'K', 7, 8};
+  bool zip64 = local_zip64(r->size, r->offset) > 0;
+  if (r->size == 0) return CKPT_OK;
+  ckpt_put32(d + 4, r->crc);
+  if (zip64) {
+    ckpt_put64(d + 8, r->size);
+    ckpt_put64(d + 16, r->size);
+  } else {
+    ckpt_put32(d + 8, (uint32_t)r->size);
+    ckpt_put32(d + 12, (uint32_t)r->size);
+  }
+  w->id_crcs = fold(w->id_crcs, r->crc);
+  return put(w, d, zip64 ? 24 : 16, err);
+}
+
+static uint64_t name_hash(const char *name) {
+  uint64_t h = 0xcbf29ce484222325u;
+  for (; *name != '\0'; name++) h = (h ^ (unsigned char)*name) * 0x100000001b3u;
+  return h;
+}
+
+ckpt_status ckpt_zip_writer_add(ckpt_zip_writer *w, const char *name, const void *data, size_t size, ckpt_error *err) {
+  record *r = NULL;
+  CKPT_TRY(new_record(&r, w, name, size, err));
+  w->id_names = fold(w->id_names, name_hash(name));
+  CKPT_TRY(put_local(w, r, err));
+  CKPT_TRY(put_payload(&r->crc, w, data, size, err));
+  return put_descriptor(w, r, err);
+}
+
+static ckpt_status put_central(ckpt_zip_writer *w, const record *r, ckpt_error *err) {
+  unsigned char h[46] = {'P', 'K', 1, 2}, extra[28] = {1, 0};
+  size_t z = central_zip64(r->size, r->offset), at = 4;
+  ckpt_put16(h + 8, r->size == 0 ? 0x0800 : 0x0808);
+  ckpt_put32(h + 16, r->crc);
+  ckpt_put32(h + 20, low32(r->size));
+  ckpt_put32(h + 24, low32(r->size));
+  ckpt_put16(h + 28, (uint16_t)r->name_n);
+  ckpt_put16(h + 30, (uint16_t)z);
+  ckpt_put32(h + 42, low32(r->offset));
+  ckpt_put16(extra + 2, (uint16_t)(z - (z == 0 ? 0 : 4)));
+  if (big(r->size)) {
+    ckpt_put64(extra + at, r->size);
+    ckpt_put64(extra + at + 8, r->size);
+    at += 16;
+  }
+  if (big(r->offset)) ckpt_put64(extra + at, r->offset);
+  CKPT_TRY(put(w, h, sizeof h, err));
+  CKPT_TRY(put(w, r->name, r->name_n, err));
+  return z == 0 ? CKPT_OK : put(w, extra, z, err);
+}
+
+static ckpt_status put_end(ckpt_zip_writer *w, uint64_t start, ckpt_error *err) {
+  unsigned char e[56 + 20 + 22] = {'P', 'K', 6, 6}, *locator = e + 56, *end = e + 76;
+  uint64_t size = w->offset - start, zip64_at = w->offset;
+  ckpt_put64(e + 4, 44);
+  ckpt_put16(e + 12, 0x031e);
+  ckpt_put16(e + 14, 45);
+  ckpt_put64(e + 24, w->n);
+  ckpt_put64(e + 32, w->n);
+  ckpt_put64(e + 40, size);
+  ckpt_put64(e + 48, start);
+  memcpy(locator, "PK\6\7", 4);
+  ckpt_put64(locator + 8, zip64_at);
+  ckpt_put32(locator + 16, 1);
+  memcpy(end, "PK\5\6", 4);
+  uint16_t count = w->n >= UINT16_MAX ? UINT16_MAX : (uint16_t)w->n;
+  ckpt_put16(end + 8, count);
+  ckpt_put16(end + 10, count);
+  ckpt_put32(end + 12, low32(size));
+  ckpt_put32(end + 16, low32(start));
+  return put(w, e, sizeof e, err);
+}
+
+ckpt_status ckpt_zip_writer_finish(ckpt_zip_writer *w, ckpt_error *err) {
+  char id[48];
+  snprintf(id, sizeof id, "%020llu%020llu", (unsigned long long)w->id_names, (unsigned long long)w->id_crcs);
+  CKPT_TRY(ckpt_zip_writer_add(w, ".data/serialization_id", id, 40, err));
+  uint64_t start = w->offset;
+  for (size_t i = 0; i < w->n; i++) CKPT_TRY(put_central(w, &w->records[i], err));
+  return put_end(w, start, err);
+}
+
+static bool measure_one(uint64_t *offset, uint64_t *central, size_t name_n, uint64_t size) {
+  size_t z = local_zip64(size, *offset);
+  uint64_t head = 30 + name_n + z + 4 + padding(*offset, name_n, z) + descriptor_size(size, z);
+  *central += 46 + name_n + central_zip64(size, *offset);
+  return !__builtin_add_overflow(*offset, size, offset) && !__builtin_add_overflow(*offset, head, offset);
+}
+
+uint64_t ckpt_zip_writer_measure(const char *prefix, size_t n, const char *const *names, const uint64_t *sizes) {
+  uint64_t offset = 0, central = 0, total;
+  size_t prefix_n = strlen(prefix) + 1;
+  for (size_t i = 0; i < n; i++)
+    if (!measure_one(&offset, &central, prefix_n + strlen(names[i]), sizes[i])) return 0;
+  if (!measure_one(&offset, &central, prefix_n + strlen(".data/serialization_id"), 40)) return 0;
+  return __builtin_add_overflow(offset, central + 98, &total) ? 0 : total;
+}

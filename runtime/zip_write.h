@@ -1,0 +1,35 @@
+/*
+ * zip_write.h - PyTorch's exact container layout (torch-format: PyTorchStreamWriter over miniz, PyTorch 2.7+).
+ *
+ *   record := local header (sizes 0, flags 0x0808 or 0x0800 when empty), prefix/name, [zip64 extra],
+ *             "FB" padding extra so that the payload starts on a multiple of 64, payload, [data descriptor]
+ *   file   := record..., central directory, zip64 end record (always), zip64 locator, end record
+ */
+#ifndef CKPT_ZIP_WRITE_H
+#define CKPT_ZIP_WRITE_H
+
+#include "sink.h"
+
+typedef struct ckpt_zip_writer ckpt_zip_writer;
+
+/* Starts an archive whose records lie under `prefix`/. The sink is borrowed until finish or free. */
+ckpt_status ckpt_zip_writer_new(ckpt_zip_writer **out, ckpt_sink *sink, const char *prefix, ckpt_error *err);
+
+/* Writes one record whole. CRC-32 is computed as the bytes pass, chunk by chunk while they are in the cache. */
+ckpt_status ckpt_zip_writer_add(ckpt_zip_writer *w, const char *name, const void *data, size_t size, ckpt_error *err);
+
+/*
+ * Writes `.data/serialization_id` as PyTorch does (its second half folds the CRCs of all descriptors written before),
+ * then the directory and the end records. Nothing may be added afterwards.
+ */
+ckpt_status ckpt_zip_writer_finish(ckpt_zip_writer *w, ckpt_error *err);
+void ckpt_zip_writer_free(ckpt_zip_writer *w);
+
+/* Bytes that the sink has been given so far. */
+uint64_t ckpt_zip_writer_offset(const ckpt_zip_writer *w);
+
+/* Exact size of the archive that the given records would make (payload sizes in order), serialization_id included;
+ * 0 on overflow. Lets the caller preallocate. */
+uint64_t ckpt_zip_writer_measure(const char *prefix, size_t n, const char *const *names, const uint64_t *sizes);
+
+#endif
