@@ -43,9 +43,9 @@ lua_State *ckpt_sandbox_state(ckpt_sandbox *s);
 int64_t ckpt_sandbox_memory(const ckpt_sandbox *s);
 
 /*
- * Runs a policy and keeps its single result as registry reference *ref_out (LUA_REFNIL for nil). A bare name ("default")
- * is the built-in "policies/default.lua", or else a file; anything else is the path of a regular file of at most 1 MiB.
- * CKPT_E_NOTFOUND lists the built-in policies; CKPT_E_IO; CKPT_E_POLICY for what the text itself does wrong.
+ * Runs a policy and keeps its single result as registry reference *ref_out (LUA_REFNIL for nil). A bare name
+ * ("default") is the built-in "policies/default.lua", or else a file; anything else is the path of a regular file of
+ * at most 1 MiB. CKPT_E_NOTFOUND lists the built-in policies; CKPT_E_IO; CKPT_E_POLICY for what the text does wrong.
  */
 ckpt_status ckpt_sandbox_load(int *ref_out, ckpt_sandbox *s, const char *path_or_name, ckpt_error *err);
 
@@ -69,8 +69,13 @@ void ckpt_sandbox_charge(lua_State *L, uint64_t steps);
 /* Charges the CPU time that a long piece of work took beyond the steps charged for it; raises like the above. */
 void ckpt_sandbox_settle(lua_State *L);
 
-/* ---- Between sandbox.c and sandbox_lib.c ------------------------------------------------------------- */
+/* ---- Between sandbox.c, sandbox_lib.c and sandbox_load.c --------------------------------------------- */
 
+#define CKPT_SANDBOX_PATH 4096 /* bytes of base_dir with its NUL */
+
+const char *ckpt_sandbox_base_dir(const ckpt_sandbox *s); /* or NULL */
+const struct ckpt_embedded *ckpt_sandbox_embedded(const ckpt_sandbox *s);
+void ckpt_sandbox_set_name(ckpt_sandbox *s, const char *name);
 bool ckpt_sandbox_exhausted(lua_State *L);
 size_t ckpt_sandbox_memory_limit(lua_State *L);
 uint64_t ckpt_sandbox_step_limit(lua_State *L);

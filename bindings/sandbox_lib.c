@@ -15,8 +15,8 @@
  * from one start, C(n+q+1, q+1) over all starts of a pattern without ^; each choice costs at most one walk over the
  * pattern, and each ? doubles it. A quantifier that ends the pattern ("[^\n]+") never backtracks and does not count. If
  * the product exceeds the step limit of a call, the function raises "pattern too costly for a subject of N bytes";
- * otherwise the n bytes are charged, and the time of a match that may be long is settled after it. A plain find, or a
- * pattern without any magic character, is linear and always passes.
+ * otherwise the n bytes are charged, and the time of a match that may be long is settled after it. A pattern without
+ * quantifiers is never refused (at most n walks, charged at 16 items a step), nor is a plain find, which is linear.
  */
 #include <lauxlib.h>
 #include <limits.h>
@@ -27,14 +27,16 @@
 #include "sandbox.h"
 
 #define BYTES_PER_STEP 16
-#define LONG_MATCH 65536 /* estimated steps from which a match is settled by the clock */
-#define RANDOM_SEED 42
+#define LONG_MATCH     65536 /* estimated steps from which a match is settled by the clock */
+#define RANDOM_SEED    42
 
 /* Runs the function of the standard library that is upvalue 1, in the frame of the function that replaces it. */
 static int run_stock(lua_State *L) { return lua_tocfunction(L, lua_upvalueindex(1))(L); }
 
 /* Bytes of a string argument, 0 for anything else. Nothing is converted. */
-static size_t bytes_at(lua_State *L, int arg) { return lua_type(L, arg) == LUA_TSTRING ? (size_t)lua_rawlen(L, arg) : 0; }
+static size_t bytes_at(lua_State *L, int arg) {
+  return lua_type(L, arg) == LUA_TSTRING ? (size_t)lua_rawlen(L, arg) : 0;
+}
 
 /* A standard function whose work is a pass over its string arguments. */
 static int l_charged(lua_State *L) {
@@ -70,7 +72,8 @@ static int l_print(lua_State *L) {
   return 0;
 }
 
-/* A finalizer runs with hooks off. Lua looks for __gc only here: one that is put into the metatable later is ignored. */
+/* A finalizer runs with hooks off. Lua looks for __gc only here: one that is put into the metatable later is ignored.
+ */
 static int l_setmetatable(lua_State *L) {
   luaL_checktype(L, 1, LUA_TTABLE);
   luaL_argexpected(L, lua_isnil(L, 2) || lua_istable(L, 2), 2, "nil or table");
@@ -129,7 +132,8 @@ static int l_rep(lua_State *L) {
     lua_pushliteral(L, "");
     return 1;
   }
-  if (size > ckpt_sandbox_memory_limit(L)) return luaL_error(L, "string.rep: the result would not fit into the memory limit");
+  if (size > ckpt_sandbox_memory_limit(L))
+    return luaL_error(L, "string.rep: the result would not fit into the memory limit");
   ckpt_sandbox_charge(L, 1 + (uint64_t)n + size / BYTES_PER_STEP);
   return run_stock(L);
 }
@@ -208,14 +212,23 @@ static size_t bytes_from(lua_State *L, size_t n, int arg) {
   return init == 0 || init < -(lua_Integer)n ? n : (size_t)-init;
 }
 
+/* Without quantifiers each start costs at most one walk over the pattern: charged, never refused. */
+static bool admit_simple(lua_State *L, size_t subject, size_t pattern) {
+  uint64_t work = times(subject, pattern + 1) / BYTES_PER_STEP;
+  ckpt_sandbox_charge(L, work > subject ? work : subject);
+  return work >= LONG_MATCH;
+}
+
 /* Refuses a costly pattern, charges the subject; true if the match may still take long. Subject 1, pattern 2. */
 static bool admit(lua_State *L, size_t subject, bool may_anchor) {
   size_t size;
   const char *pattern = luaL_checklstring(L, 2, &size);
   ckpt_sandbox_charge(L, 1 + size / BYTES_PER_STEP);
   shape s = shape_of(pattern, size, may_anchor);
+  if (s.quantifiers == 0 && s.optional == 0) return admit_simple(L, subject, size);
   uint64_t work = estimate(&s, subject, size);
-  if (work > ckpt_sandbox_step_limit(L)) luaL_error(L, "pattern too costly for a subject of %I bytes", (lua_Integer)subject);
+  if (work > ckpt_sandbox_step_limit(L))
+    luaL_error(L, "pattern too costly for a subject of %I bytes", (lua_Integer)subject);
   ckpt_sandbox_charge(L, subject);
   return work >= LONG_MATCH;
 }
@@ -296,9 +309,10 @@ static lua_Integer check_table(lua_State *L, int arg) {
   return (lua_Integer)lua_rawlen(L, arg);
 }
 
-/* Charges to - from + 1 entries, which may be far more than there are. */
+/* Charges to - from + 1 entries, which may be far more than there are, up to all 2^64 integers. */
 static void charge_range(lua_State *L, lua_Integer from, lua_Integer to) {
-  ckpt_sandbox_charge(L, to >= from ? (uint64_t)to - (uint64_t)from + 1 : 1);
+  uint64_t span = to >= from ? (uint64_t)to - (uint64_t)from : 0;
+  ckpt_sandbox_charge(L, span < UINT64_MAX ? span + 1 : span);
 }
 
 static int l_insert(lua_State *L) {
@@ -320,8 +334,7 @@ static int l_insert(lua_State *L) {
 
 static int l_remove(lua_State *L) {
   lua_Integer n = check_table(L, 1), at = luaL_optinteger(L, 2, n);
-  if (lua_gettop(L) > 1) luaL_argcheck(L, (lua_Unsigned)n + 1u - (lua_Unsigned)at <= (lua_Unsigned)n || at == n + 1 ||
-                                       (n == 0 && at == 0), 2, "position out of bounds");
+  if (at != n) luaL_argcheck(L, (lua_Unsigned)at - 1u <= (lua_Unsigned)n, 2, "position out of bounds");
   charge_range(L, at, n);
   lua_rawgeti(L, 1, at);
   for (; at < n; at++) {
@@ -360,8 +373,7 @@ static int l_move(lua_State *L) {
 
 static void add_entry(lua_State *L, luaL_Buffer *b, lua_Integer i) {
   lua_rawgeti(L, 1, i);
-  if (!lua_isstring(L, -1))
-    luaL_error(L, "invalid value (at index %I) in table for 'concat'", i);
+  if (!lua_isstring(L, -1)) luaL_error(L, "invalid value (at index %I) in table for 'concat'", i);
   luaL_addvalue(b);
 }
 
@@ -386,7 +398,8 @@ static int l_unpack(lua_State *L) {
   lua_Integer n = check_table(L, 1), i = luaL_optinteger(L, 2, 1), last = luaL_optinteger(L, 3, n);
   if (i > last) return 0;
   lua_Unsigned count = (lua_Unsigned)last - (lua_Unsigned)i;
-  if (count >= (lua_Unsigned)INT_MAX || !lua_checkstack(L, (int)++count)) return luaL_error(L, "too many results to unpack");
+  if (count >= (lua_Unsigned)INT_MAX || !lua_checkstack(L, (int)++count))
+    return luaL_error(L, "too many results to unpack");
   ckpt_sandbox_charge(L, count);
   for (; i < last; i++) lua_rawgeti(L, 1, i);
   lua_rawgeti(L, 1, last);
@@ -451,34 +464,36 @@ typedef struct entry {
   lua_CFunction own;
 } entry;
 
-static const entry base_entries[] = {
-    {"assert", NULL},   {"error", NULL},          {"ipairs", NULL},   {"next", NULL},     {"pairs", NULL},
-    {"pcall", NULL},    {"select", NULL},         {"tostring", NULL}, {"type", NULL},     {"rawequal", l_charged},
-    {"rawget", NULL},   {"rawlen", NULL},         {"rawset", NULL},   {"getmetatable", NULL},
-    {"print", l_print}, {"tonumber", l_charged},  {"xpcall", l_xpcall}, {"setmetatable", l_setmetatable},
-    {NULL, NULL}};
+static const entry base_entries[] = {{"assert", NULL},     {"error", NULL},
+                                     {"ipairs", NULL},     {"next", NULL},
+                                     {"pairs", NULL},      {"pcall", NULL},
+                                     {"select", NULL},     {"tostring", NULL},
+                                     {"type", NULL},       {"rawequal", l_charged},
+                                     {"rawget", NULL},     {"rawlen", NULL},
+                                     {"rawset", NULL},     {"getmetatable", NULL},
+                                     {"print", l_print},   {"tonumber", l_charged},
+                                     {"xpcall", l_xpcall}, {"setmetatable", l_setmetatable},
+                                     {NULL, NULL}};
 
 static const entry string_entries[] = {
-    {"byte", NULL},          {"char", NULL},          {"len", NULL},           {"sub", NULL},
-    {"format", l_charged},   {"lower", l_charged},    {"upper", l_charged},    {"reverse", l_charged},
-    {"pack", l_charged},     {"packsize", l_charged}, {"unpack", l_charged},   {"rep", l_rep},
-    {"find", l_find},        {"match", l_match},      {"gmatch", l_gmatch},    {"gsub", l_gsub},
-    {NULL, NULL}};
+    {"byte", NULL},        {"char", NULL},       {"len", NULL},          {"sub", NULL},       {"format", l_charged},
+    {"lower", l_charged},  {"upper", l_charged}, {"reverse", l_charged}, {"pack", l_charged}, {"packsize", l_charged},
+    {"unpack", l_charged}, {"rep", l_rep},       {"find", l_find},       {"match", l_match},  {"gmatch", l_gmatch},
+    {"gsub", l_gsub},      {NULL, NULL}};
 
-static const entry table_entries[] = {
-    {"concat", l_concat}, {"insert", l_insert}, {"move", l_move},     {"pack", NULL},
-    {"remove", l_remove}, {"sort", l_sort},     {"unpack", l_unpack}, {NULL, NULL}};
+static const entry table_entries[] = {{"concat", l_concat}, {"insert", l_insert}, {"move", l_move},     {"pack", NULL},
+                                      {"remove", l_remove}, {"sort", l_sort},     {"unpack", l_unpack}, {NULL, NULL}};
 
 static const entry math_entries[] = {
-    {"abs", NULL},  {"acos", NULL}, {"asin", NULL},       {"atan", NULL},       {"ceil", NULL},   {"cos", NULL},
-    {"deg", NULL},  {"exp", NULL},  {"floor", NULL},      {"fmod", NULL},       {"huge", NULL},   {"log", NULL},
-    {"max", NULL},  {"min", NULL},  {"maxinteger", NULL}, {"mininteger", NULL}, {"modf", NULL},   {"pi", NULL},
-    {"rad", NULL},  {"sin", NULL},  {"random", NULL},     {"sqrt", NULL},       {"tan", NULL},    {"tointeger", NULL},
+    {"abs", NULL},  {"acos", NULL}, {"asin", NULL},       {"atan", NULL},       {"ceil", NULL}, {"cos", NULL},
+    {"deg", NULL},  {"exp", NULL},  {"floor", NULL},      {"fmod", NULL},       {"huge", NULL}, {"log", NULL},
+    {"max", NULL},  {"min", NULL},  {"maxinteger", NULL}, {"mininteger", NULL}, {"modf", NULL}, {"pi", NULL},
+    {"rad", NULL},  {"sin", NULL},  {"random", NULL},     {"sqrt", NULL},       {"tan", NULL},  {"tointeger", NULL},
     {"type", NULL}, {"ult", NULL},  {NULL, NULL}};
 
-static const entry utf8_entries[] = {
-    {"char", NULL},     {"charpattern", NULL}, {"codepoint", l_charged}, {"codes", l_charged},
-    {"len", l_charged}, {"offset", l_charged}, {NULL, NULL}};
+static const entry utf8_entries[] = {{"char", NULL},       {"charpattern", NULL}, {"codepoint", l_charged},
+                                     {"codes", l_charged}, {"len", l_charged},    {"offset", l_charged},
+                                     {NULL, NULL}};
 
 /* Fills the table on the top from the library table below it. */
 static void fill(lua_State *L, const entry *e) {

@@ -1,0 +1,190 @@
+/* checkpointer.c - a run: opening and closing it, its log, options and metrics. See run.h for the other rooms. */
+#include <ckpt/checkpointer.h>
+
+#include <lauxlib.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "run.h"
+
+void ckpt_log(const ckpt_checkpointer *cp, ckpt_log_level level, const char *format, ...) {
+  char line[1024];
+  va_list args;
+  if (cp->log == NULL || cp->rank != 0) return;
+  va_start(args, format);
+  vsnprintf(line, sizeof line, format, args);
+  va_end(args);
+  cp->log(cp->log_user, level, line);
+}
+
+static void policy_print(void *user, const char *line) { ckpt_log(user, CKPT_LOG_INFO, "%s", line); }
+
+/* ---- the policy ---- */
+
+static const char *const functions[] = {"candidates", "plan_load", "plan_save", "plan_best"};
+
+/* A policy is a table; the functions that it lacks are the default policy's. Stack: the two tables. */
+static int complete_policy(lua_State *L) {
+  const int *refs = lua_touserdata(L, 1);
+  lua_rawgeti(L, LUA_REGISTRYINDEX, refs[0]);
+  lua_rawgeti(L, LUA_REGISTRYINDEX, refs[1]);
+  if (lua_isfunction(L, 3)) lua_call(L, 0, 1); /* policies.default is a factory */
+  if (lua_isfunction(L, 2)) {
+    lua_pushvalue(L, 2);
+    lua_call(L, 0, 1);
+    lua_replace(L, 2);
+  }
+  if (!lua_istable(L, 2)) luaL_error(L, "a policy must return a table, not %s", luaL_typename(L, 2));
+  for (size_t i = 0; i < CKPT_COUNTOF(functions); i++) {
+    if (lua_getfield(L, 2, functions[i]) == LUA_TNIL) {
+      lua_getfield(L, 3, functions[i]);
+      lua_setfield(L, 2, functions[i]);
+    }
+    lua_pop(L, 1);
+  }
+  lua_pushvalue(L, 2);
+  lua_rawseti(L, LUA_REGISTRYINDEX, refs[0]);
+  return 0;
+}
+
+static ckpt_status load_policy(ckpt_checkpointer *cp, ckpt_error *err) {
+  int refs[2];
+  CKPT_TRY(ckpt_sandbox_load(&refs[0], cp->sandbox, cp->policy, err));
+  CKPT_TRY(ckpt_sandbox_load(&refs[1], cp->sandbox, "default", err));
+  CKPT_TRY(ckpt_sandbox_call(cp->sandbox, complete_policy, refs, err));
+  cp->policy_ref = refs[0];
+  return CKPT_OK;
+}
+
+/* Where `require` of a policy file looks first: beside it. */
+static char *directory_of(const char *path) {
+  const char *slash = strrchr(path, '/');
+  return slash == NULL ? strdup(".") : strndup(path, slash == path ? 1 : (size_t)(slash - path));
+}
+
+static ckpt_status open_policy(ckpt_checkpointer *cp, const ckpt_checkpointer_options *o, ckpt_error *err) {
+  char *base = directory_of(cp->policy);
+  if (base == NULL) return ckpt_fail_nomem(err, strlen(cp->policy) + 1);
+  ckpt_sandbox_options so = {o->policy_memory, o->policy_steps, base, ckpt_embedded_files, policy_print, cp};
+  ckpt_status st = ckpt_sandbox_new(&cp->sandbox, &so, err);
+  free(base);
+  if (st == CKPT_OK) st = ckpt_open_policy_library(cp->sandbox, err);
+  return st == CKPT_OK ? load_policy(cp, err) : st;
+}
+
+/* ---- opening ---- */
+
+/* Only rank 0 writes; the others read what is there, and there may be nothing yet. */
+static ckpt_status open_directory(ckpt_checkpointer *cp, ckpt_error *err) {
+  if (cp->rank == 0) return ckpt_dir_open(&cp->dir, cp->path, true, true, NULL, err);
+  ckpt_status st = ckpt_dir_open(&cp->dir, cp->path, false, false, NULL, err);
+  return st == CKPT_E_NOTFOUND ? CKPT_OK : st;
+}
+
+static ckpt_status copy_text(char **out, const char *text, ckpt_error *err) {
+  if (text == NULL || text[0] == '\0') return CKPT_OK;
+  *out = strdup(text);
+  return *out == NULL ? ckpt_fail_nomem(err, strlen(text) + 1) : CKPT_OK;
+}
+
+static ckpt_status set_pair(ckpt_checkpointer *cp, const char *pair, ckpt_error *err) {
+  const char *equals = strchr(pair, '=');
+  if (equals == NULL || equals == pair)
+    return ckpt_fail(err, CKPT_E_ARGUMENT, -1, "option '%s' is not of the form key=value", pair);
+  char *key = strndup(pair, (size_t)(equals - pair));
+  if (key == NULL) return ckpt_fail_nomem(err, strlen(pair));
+  ckpt_status st = ckpt_set_option(cp, key, equals + 1, err);
+  free(key);
+  return st;
+}
+
+static ckpt_status open_run(ckpt_checkpointer *cp, const ckpt_checkpointer_options *o, ckpt_error *err) {
+  if (o->dir == NULL || o->dir[0] == '\0') return ckpt_fail(err, CKPT_E_ARGUMENT, -1, "a run needs a directory");
+  CKPT_TRY(copy_text(&cp->path, o->dir, err));
+  CKPT_TRY(copy_text(&cp->weights, o->weights, err));
+  CKPT_TRY(copy_text(&cp->policy, o->policy == NULL ? "default" : o->policy, err));
+  for (size_t i = 0; o->set != NULL && o->set[i] != NULL; i++) CKPT_TRY(set_pair(cp, o->set[i], err));
+  CKPT_TRY(open_policy(cp, o, err));
+  return open_directory(cp, err);
+}
+
+ckpt_status ckpt_checkpointer_open(ckpt_checkpointer **out, const ckpt_checkpointer_options *options, ckpt_error *err) {
+  ckpt_error here = {0};
+  ckpt_checkpointer *cp = calloc(1, sizeof *cp);
+  if (cp == NULL) return ckpt_fail_nomem(err, sizeof *cp);
+  cp->auto_resume = options->auto_resume;
+  cp->rank = options->rank;
+  cp->log = options->log;
+  cp->log_user = options->log_user;
+  cp->next_epoch = 1;
+  cp->step = cp->epoch = INT64_MIN;
+  ckpt_status st = open_run(cp, options, &here);
+  if (st == CKPT_OK) {
+    *out = cp;
+    return CKPT_OK;
+  }
+  ckpt_checkpointer_close(cp);
+  if (err != NULL) *err = here;
+  return st;
+}
+
+void ckpt_checkpointer_close(ckpt_checkpointer *cp) {
+  if (cp == NULL) return;
+  ckpt_sandbox_free(cp->sandbox);
+  ckpt_dir_close(cp->dir);
+  ckpt_slots_free(cp);
+  ckpt_strings_free(&cp->option_names);
+  ckpt_strings_free(&cp->option_values);
+  ckpt_strings_free(&cp->missing);
+  ckpt_strings_free(&cp->unexpected);
+  ckpt_strings_free(&cp->mismatched);
+  for (size_t i = 0; i < cp->n_metrics; i++) free(cp->metrics[i].name);
+  free(cp->metrics);
+  free(cp->loaded);
+  free(cp->path);
+  free(cp->policy);
+  free(cp->weights);
+  free(cp);
+}
+
+/* ---- epoch, metrics, options ---- */
+
+int64_t ckpt_next_epoch(const ckpt_checkpointer *cp) { return cp->next_epoch; }
+void ckpt_set_step(ckpt_checkpointer *cp, int64_t step) { cp->step = step; }
+
+ckpt_status ckpt_set_metric(ckpt_checkpointer *cp, const char *name, double value, ckpt_error *err) {
+  for (size_t i = 0; i < cp->n_metrics; i++) {
+    if (strcmp(cp->metrics[i].name, name) != 0) continue;
+    cp->metrics[i].value = value;
+    return CKPT_OK;
+  }
+  ckpt_metric *more = realloc(cp->metrics, (cp->n_metrics + 1) * sizeof *more);
+  if (more == NULL) return ckpt_fail_nomem(err, (cp->n_metrics + 1) * sizeof *more);
+  cp->metrics = more;
+  char *copy = strdup(name);
+  if (copy == NULL) return ckpt_fail_nomem(err, strlen(name) + 1);
+  cp->metrics[cp->n_metrics++] = (ckpt_metric){copy, value};
+  return CKPT_OK;
+}
+
+static void remove_option(ckpt_checkpointer *cp, size_t i) {
+  ckpt_strings *lists[] = {&cp->option_names, &cp->option_values};
+  for (size_t k = 0; k < CKPT_COUNTOF(lists); k++) {
+    free(lists[k]->items[i]);
+    lists[k]->items[i] = lists[k]->items[--lists[k]->n];
+  }
+}
+
+ckpt_status ckpt_set_option(ckpt_checkpointer *cp, const char *key, const char *value, ckpt_error *err) {
+  for (size_t i = 0; i < cp->option_names.n; i++)
+    if (strcmp(cp->option_names.items[i], key) == 0) {
+      remove_option(cp, i);
+      break;
+    }
+  if (value == NULL) return CKPT_OK;
+  CKPT_TRY(ckpt_strings_add(&cp->option_names, key, strlen(key), err));
+  ckpt_status st = ckpt_strings_add(&cp->option_values, value, strlen(value), err);
+  if (st != CKPT_OK) free(cp->option_names.items[--cp->option_names.n]);
+  return st;
+}

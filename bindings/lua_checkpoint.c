@@ -1,0 +1,219 @@
+/*
+ * lua_checkpoint.c - type ckpt.checkpoint (an open file) and ckpt.save.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "lua_types.h"
+#include "value.h"
+
+static ckpt_checkpoint *check_checkpoint(lua_State *L) { return ckpt_lua_check_box(L, 1, CKPT_T_CHECKPOINT); }
+
+/* ckpt.open(path [, { verify = bool }]) */
+static int module_open(lua_State *L) {
+  ckpt_error err;
+  ckpt_open_options options = {false};
+  const char *path = ckpt_lua_check_text(L, 1);
+  if (lua_istable(L, 2)) {
+    lua_getfield(L, 2, "verify");
+    options.verify = lua_toboolean(L, -1);
+    lua_pop(L, 1);
+  }
+  void **box = ckpt_lua_new_box(L, CKPT_T_CHECKPOINT);
+  lua_pushvalue(L, 1);
+  lua_setiuservalue(L, -2, 1);
+  ckpt_checkpoint *cp = NULL;
+  if (ckpt_checkpoint_open(&cp, path, &options, &err) != CKPT_OK) return ckpt_lua_fail(L, &err);
+  *box = cp;
+  return 1;
+}
+
+static int checkpoint_gc(lua_State *L) {
+  ckpt_checkpoint_close(ckpt_lua_take_box(L, CKPT_T_CHECKPOINT));
+  return 0;
+}
+
+static int checkpoint_close(lua_State *L) { return checkpoint_gc(L); }
+
+static int checkpoint_tostring(lua_State *L) {
+  luaL_checkudata(L, 1, CKPT_T_CHECKPOINT);
+  lua_getiuservalue(L, 1, 1);
+  lua_pushfstring(L, "checkpoint %s", lua_tostring(L, -1));
+  return 1;
+}
+
+static int checkpoint_verify(lua_State *L) {
+  ckpt_error err;
+  if (ckpt_checkpoint_verify(check_checkpoint(L), &err) != CKPT_OK) return ckpt_lua_fail(L, &err);
+  lua_pushboolean(L, 1);
+  return 1;
+}
+
+static ckpt_value *find(lua_State *L, const ckpt_checkpoint *cp) {
+  return ckpt_value_at(ckpt_checkpoint_root(cp), luaL_optstring(L, 2, ""));
+}
+
+/* cp:at([path]) -> the value there, or nil */
+static int checkpoint_at(lua_State *L) {
+  const ckpt_checkpoint *cp = check_checkpoint(L);
+  ckpt_value *v = find(L, cp);
+  if (v == NULL)
+    lua_pushnil(L);
+  else
+    ckpt_lua_push_value(L, ckpt_checkpoint_document(cp), v);
+  return 1;
+}
+
+/* cp:state_dict([path]) -> the tensors of the dict there, or nil, message, code */
+static int checkpoint_state_dict(lua_State *L) {
+  ckpt_error err;
+  ckpt_state_dict *sd = NULL;
+  const ckpt_checkpoint *cp = check_checkpoint(L);
+  const ckpt_value *v = find(L, cp);
+  if (v == NULL) {
+    luaL_pushfail(L);
+    lua_pushfstring(L, "the checkpoint has no '%s'", luaL_optstring(L, 2, ""));
+    lua_pushliteral(L, "notfound");
+    return 3;
+  }
+  if (ckpt_state_dict_from_value(&sd, v, NULL, &err) != CKPT_OK) return ckpt_lua_fail(L, &err);
+  ckpt_lua_push_state_dict(L, &sd);
+  return 1;
+}
+
+/* ---- listing ---- */
+
+
+static int listing_gc(lua_State *L) {
+  ckpt_listing **box = luaL_checkudata(L, 1, "ckpt.listing");
+  ckpt_listing_free(*box);
+  *box = NULL;
+  return 0;
+}
+
+static void set_class(lua_State *L, const ckpt_value *v) {
+  const ckpt_value *cls = ckpt_value_object_class(v), *args = ckpt_value_object_args(v);
+  size_t n = 0;
+  bool by_function = cls != NULL && (ckpt_value_is_class(cls, "copy_reg", "_reconstructor") ||
+                                     ckpt_value_is_class(cls, "copyreg", "_reconstructor"));
+  if (by_function && ckpt_value_count(args) > 0) cls = ckpt_value_item(args, 0);
+  const char *name = cls == NULL ? NULL : ckpt_value_text(cls, &n);
+  lua_pushlstring(L, name == NULL ? "?" : name, name == NULL ? 1 : n);
+  lua_setfield(L, -2, "class");
+}
+
+static void push_entry(lua_State *L, const ckpt_listing_entry *e) {
+  ckpt_tensor *t = ckpt_value_tensor(e->value);
+  lua_createtable(L, 0, 4);
+  lua_pushstring(L, e->path);
+  lua_setfield(L, -2, "name");
+  if (t == NULL) {
+    set_class(L, e->value);
+  } else {
+    void **box = ckpt_lua_new_box(L, CKPT_T_TENSOR);
+    *box = ckpt_tensor_retain(t);
+    lua_setfield(L, -2, "tensor");
+  }
+  if (e->storage != SIZE_MAX) {
+    lua_pushinteger(L, (lua_Integer)e->storage);
+    lua_setfield(L, -2, "storage");
+  }
+  lua_newtable(L);
+  for (size_t i = 0; i < e->n_aliases; i++) {
+    lua_pushstring(L, e->aliases[i]);
+    lua_rawseti(L, -2, (lua_Integer)i + 1);
+  }
+  lua_setfield(L, -2, "aliases");
+}
+
+/* cp:list() -> tensors, objects: two lists in the order of the file, of { name, tensor | class, storage, aliases } */
+static int checkpoint_list(lua_State *L) {
+  ckpt_error err;
+  const ckpt_checkpoint *cp = check_checkpoint(L);
+  ckpt_listing **box = lua_newuserdatauv(L, sizeof *box, 0);
+  *box = NULL;
+  luaL_setmetatable(L, "ckpt.listing");
+  if (ckpt_listing_new(box, ckpt_checkpoint_root(cp), &err) != CKPT_OK) return ckpt_lua_fail(L, &err);
+  lua_newtable(L);
+  lua_newtable(L);
+  lua_Integer tensors = 0, objects = 0;
+  for (size_t i = 0; i < ckpt_listing_count(*box); i++) {
+    const ckpt_listing_entry *e = ckpt_listing_entry_at(*box, i);
+    push_entry(L, e);
+    if (ckpt_value_tensor(e->value) != NULL)
+      lua_rawseti(L, -3, ++tensors);
+    else
+      lua_rawseti(L, -2, ++objects);
+  }
+  return 2;
+}
+
+static int checkpoint_index(lua_State *L) {
+  const ckpt_checkpoint *cp = check_checkpoint(L);
+  const char *field = luaL_checkstring(L, 2);
+  if (strcmp(field, "format") == 0) {
+    lua_pushstring(L, ckpt_checkpoint_format(cp));
+  } else if (strcmp(field, "bytes") == 0) {
+    lua_pushinteger(L, (lua_Integer)ckpt_checkpoint_bytes(cp));
+  } else if (strcmp(field, "path") == 0) {
+    lua_getiuservalue(L, 1, 1);
+  } else {
+    luaL_getmetafield(L, 1, "__methods");
+    lua_getfield(L, -1, field);
+  }
+  return 1;
+}
+
+/* ---- save ---- */
+
+static int document_gc(lua_State *L) {
+  ckpt_document **box = luaL_checkudata(L, 1, "ckpt.document");
+  ckpt_document_release(*box);
+  *box = NULL;
+  return 0;
+}
+
+/* ckpt.save(path, value) -> true; a checkpoint as value is saved whole, as it was read */
+static int module_save(lua_State *L) {
+  ckpt_error err;
+  const char *path = ckpt_lua_check_text(L, 1);
+  luaL_checkany(L, 2);
+  const ckpt_value *root;
+  if (luaL_testudata(L, 2, CKPT_T_CHECKPOINT) != NULL) {
+    const ckpt_checkpoint *cp = ckpt_lua_check_box(L, 2, CKPT_T_CHECKPOINT);
+    if (strcmp(ckpt_checkpoint_format(cp), "torch-zip") != 0) {
+      luaL_pushfail(L);
+      lua_pushfstring(L, "a %s file cannot be written as a torch-zip file as it is", ckpt_checkpoint_format(cp));
+      lua_pushliteral(L, "unsupported");
+      return 3;
+    }
+    root = ckpt_checkpoint_root(cp);
+  } else {
+    ckpt_document **box = lua_newuserdatauv(L, sizeof *box, 0);
+    *box = NULL;
+    luaL_setmetatable(L, "ckpt.document");
+    if (ckpt_document_new(box, &err) != CKPT_OK) return ckpt_lua_fail(L, &err);
+    root = ckpt_lua_to_value(L, 2, *box);
+  }
+  if (ckpt_save_file(path, root, &err) != CKPT_OK) return ckpt_lua_fail(L, &err);
+  lua_pushboolean(L, 1);
+  return 1;
+}
+
+static void simple_type(lua_State *L, const char *name, lua_CFunction gc) {
+  luaL_Reg meta[] = {{"__gc", gc}, {NULL, NULL}};
+  ckpt_lua_new_type(L, name, meta, NULL);
+}
+
+void ckpt_lua_open_checkpoint(lua_State *L) {
+  static const luaL_Reg meta[] = {{"__gc", checkpoint_gc},       {"__close", checkpoint_gc},
+                                  {"__index", checkpoint_index}, {"__tostring", checkpoint_tostring}, {NULL, NULL}};
+  static const luaL_Reg methods[] = {{"at", checkpoint_at},         {"state_dict", checkpoint_state_dict},
+                                     {"list", checkpoint_list},     {"verify", checkpoint_verify},
+                                     {"close", checkpoint_close},   {NULL, NULL}};
+  static const luaL_Reg functions[] = {{"open", module_open}, {"save", module_save}, {NULL, NULL}};
+  simple_type(L, "ckpt.listing", listing_gc);
+  simple_type(L, "ckpt.document", document_gc);
+  ckpt_lua_new_type(L, CKPT_T_CHECKPOINT, meta, methods);
+  luaL_setfuncs(L, functions, 0); /* into the module's table on the top */
+}

@@ -1,0 +1,430 @@
+/*
+ * lua_checkpointer.c - type ckpt.checkpointer: a run driven from Lua (tests, `ckpt plan`, scripts). Bound variables live in the
+ * checkpointer; tensors are bound as they are, so a load writes into them.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "lua_types.h"
+#include "run.h"
+
+/* Lines that the run logged since they were last taken; C memory, because the log may speak while Lua must not be entered. */
+typedef struct holder {
+  ckpt_checkpointer *cp;
+  ckpt_strings lines;
+} holder;
+
+static void keep_line(void *user, ckpt_log_level level, const char *line) {
+  holder *h = user;
+  ckpt_strings_addf(&h->lines, NULL, "%s%s", level == CKPT_LOG_WARNING ? "warning: " : "", line);
+}
+
+static holder *check(lua_State *L) { return ckpt_lua_check_box(L, 1, CKPT_T_CHECKPOINTER); }
+
+static int fail_or_true(lua_State *L, ckpt_status st, const ckpt_error *err) {
+  if (st != CKPT_OK) return ckpt_lua_fail(L, err);
+  lua_pushboolean(L, 1);
+  return 1;
+}
+
+/* ---- opening ---- */
+
+static const char *string_field(lua_State *L, const char *field) {
+  lua_getfield(L, 1, field);
+  const char *s = lua_isnil(L, -1) ? NULL : luaL_checkstring(L, -1);
+  lua_pop(L, 1); /* the options table keeps it */
+  return s;
+}
+
+static lua_Integer integer_field(lua_State *L, const char *field) {
+  lua_getfield(L, 1, field);
+  lua_Integer i = lua_isnil(L, -1) ? 0 : ckpt_lua_check_integer(L, lua_gettop(L));
+  lua_pop(L, 1);
+  return i;
+}
+
+/* set = { key = value } */
+static ckpt_status apply_options(lua_State *L, ckpt_checkpointer *cp, ckpt_error *err) {
+  ckpt_status st = CKPT_OK;
+  lua_getfield(L, 1, "set");
+  if (lua_istable(L, -1))
+    for (lua_pushnil(L); st == CKPT_OK && lua_next(L, -2) != 0; lua_pop(L, 1)) {
+      lua_pushvalue(L, -2);
+      const char *value = luaL_tolstring(L, -2, NULL);
+      st = ckpt_set_option(cp, lua_tostring(L, -2), value, err);
+      lua_pop(L, 2);
+    }
+  lua_settop(L, 2);
+  return st;
+}
+
+/* ckpt.checkpointer{ dir =, policy =, weights =, auto_resume =, rank =, set = } */
+static int new_checkpointer(lua_State *L) {
+  ckpt_error err;
+  luaL_checktype(L, 1, LUA_TTABLE);
+  lua_settop(L, 1);
+  ckpt_checkpointer_options o = {.dir = string_field(L, "dir"), .policy = string_field(L, "policy"),
+                                 .weights = string_field(L, "weights"), .rank = (int)integer_field(L, "rank"),
+                                 .policy_memory = (size_t)integer_field(L, "policy_memory"),
+                                 .policy_steps = (uint64_t)integer_field(L, "policy_steps"), .log = keep_line};
+  lua_getfield(L, 1, "auto_resume");
+  o.auto_resume = lua_isnil(L, -1) || lua_toboolean(L, -1);
+  lua_pop(L, 1);
+  void **box = ckpt_lua_new_box(L, CKPT_T_CHECKPOINTER);
+  holder *h = calloc(1, sizeof *h);
+  if (h == NULL) return luaL_error(L, "out of memory");
+  *box = h;
+  o.log_user = h;
+  if (ckpt_checkpointer_open(&h->cp, &o, &err) != CKPT_OK) return ckpt_lua_fail(L, &err);
+  if (apply_options(L, h->cp, &err) != CKPT_OK) return ckpt_lua_fail(L, &err);
+  return 1;
+}
+
+static int checkpointer_gc(lua_State *L) {
+  holder *h = ckpt_lua_take_box(L, CKPT_T_CHECKPOINTER);
+  if (h == NULL) return 0;
+  ckpt_checkpointer_close(h->cp);
+  ckpt_strings_free(&h->lines);
+  free(h);
+  return 0;
+}
+
+/* ---- binding ---- */
+
+static int bind_tensor(lua_State *L) {
+  ckpt_error err;
+  ckpt_status st = ckpt_slot_bind_tensor(check(L)->cp, ckpt_lua_check_text(L, 2), ckpt_lua_check_text(L, 3),
+                                         ckpt_lua_check_tensor(L, 4), lua_toboolean(L, 5), &err);
+  return fail_or_true(L, st, &err);
+}
+
+/* cp:set(group, path, value): binds a variable of the checkpointer's own, or changes it */
+static int set_value(lua_State *L) {
+  ckpt_error err = {0};
+  ckpt_checkpointer *cp = check(L)->cp;
+  const char *group = ckpt_lua_check_text(L, 2), *path = ckpt_lua_check_text(L, 3);
+  ckpt_status st;
+  if (lua_isinteger(L, 4))
+    st = ckpt_slot_set_int(cp, group, path, lua_tointeger(L, 4), &err);
+  else if (lua_type(L, 4) == LUA_TNUMBER)
+    st = ckpt_slot_set_double(cp, group, path, lua_tonumber(L, 4), &err);
+  else if (lua_isboolean(L, 4))
+    st = ckpt_slot_set_bool(cp, group, path, lua_toboolean(L, 4), &err);
+  else
+    st = ckpt_set_string(cp, group, path, ckpt_lua_check_text(L, 4), &err);
+  return fail_or_true(L, st, &err);
+}
+
+static int get_value(lua_State *L) {
+  const ckpt_slot *s = ckpt_slot_find(check(L)->cp, luaL_checkstring(L, 2), luaL_checkstring(L, 3));
+  if (s == NULL) return 0;
+  switch (s->kind) {
+    case CKPT_SLOT_INT: lua_pushinteger(L, *s->at.integer); break;
+    case CKPT_SLOT_DOUBLE: lua_pushnumber(L, *s->at.number); break;
+    case CKPT_SLOT_BOOL: lua_pushboolean(L, *s->at.boolean); break;
+    case CKPT_SLOT_STRING: lua_pushstring(L, s->at.string); break;
+    default: {
+      ckpt_tensor *t = ckpt_tensor_retain(s->tensor);
+      ckpt_lua_push_tensor(L, &t);
+    }
+  }
+  return 1;
+}
+
+static int set_option(lua_State *L) {
+  ckpt_error err;
+  const char *value = lua_isnoneornil(L, 3) ? NULL : luaL_tolstring(L, 3, NULL);
+  return fail_or_true(L, ckpt_set_option(check(L)->cp, ckpt_lua_check_text(L, 2), value, &err), &err);
+}
+
+static int set_metric(lua_State *L) {
+  ckpt_error err;
+  return fail_or_true(L, ckpt_set_metric(check(L)->cp, ckpt_lua_check_text(L, 2), luaL_checknumber(L, 3), &err), &err);
+}
+
+static int set_step(lua_State *L) {
+  ckpt_set_step(check(L)->cp, ckpt_lua_check_integer(L, 2));
+  return 0;
+}
+
+/* ---- load and save ---- */
+
+static void set_list(lua_State *L, const char *field, const char *const *items, size_t n) {
+  lua_createtable(L, (int)n, 0);
+  for (size_t i = 0; i < n; i++) {
+    lua_pushstring(L, items[i]);
+    lua_rawseti(L, -2, (lua_Integer)i + 1);
+  }
+  lua_setfield(L, -2, field);
+}
+
+static void push_report(lua_State *L, const ckpt_load_report *r) {
+  static const char *const modes[] = {"scratch", "pretrain", "resume"};
+  lua_newtable(L);
+  lua_pushstring(L, modes[r->mode]);
+  lua_setfield(L, -2, "mode");
+  lua_pushstring(L, r->path);
+  lua_setfield(L, -2, "path");
+  lua_pushinteger(L, (lua_Integer)r->matched);
+  lua_setfield(L, -2, "matched");
+  set_list(L, "missing", r->missing, r->n_missing);
+  set_list(L, "unexpected", r->unexpected, r->n_unexpected);
+  set_list(L, "mismatched", r->mismatched, r->n_mismatched);
+}
+
+static int load(lua_State *L) {
+  ckpt_error err;
+  ckpt_load_report report;
+  if (ckpt_load(check(L)->cp, &report, &err) != CKPT_OK) return ckpt_lua_fail(L, &err);
+  push_report(L, &report);
+  return 1;
+}
+
+static int save(lua_State *L) {
+  ckpt_error err;
+  return fail_or_true(L, ckpt_save(check(L)->cp, ckpt_lua_check_integer(L, 2), &err), &err);
+}
+
+/* cp:save_best(epoch) -> improved, or nil, message, code */
+static int save_best(lua_State *L) {
+  ckpt_error err;
+  bool improved = false;
+  if (ckpt_save_best(check(L)->cp, ckpt_lua_check_integer(L, 2), &improved, &err) != CKPT_OK)
+    return ckpt_lua_fail(L, &err);
+  lua_pushboolean(L, improved);
+  return 1;
+}
+
+static int next_epoch(lua_State *L) {
+  lua_pushinteger(L, ckpt_next_epoch(check(L)->cp));
+  return 1;
+}
+
+/* cp:log() -> the lines logged since the last call */
+static int take_log(lua_State *L) {
+  holder *h = check(L);
+  lua_createtable(L, (int)h->lines.n, 0);
+  for (size_t i = 0; i < h->lines.n; i++) {
+    lua_pushstring(L, h->lines.items[i]);
+    lua_rawseti(L, -2, (lua_Integer)i + 1);
+  }
+  ckpt_strings_free(&h->lines);
+  return 1;
+}
+
+/* ---- finding out without doing ---- */
+
+/* A load plan as a table; what the policy planned, not yet compared with the arrays. */
+static void push_load_plan(lua_State *L, const ckpt_load_plan *p) {
+  lua_newtable(L);
+  lua_pushstring(L, p->refuse);
+  lua_setfield(L, -2, "refuse");
+  lua_pushstring(L, p->select);
+  lua_setfield(L, -2, "select");
+  lua_pushstring(L, p->optimizer);
+  lua_setfield(L, -2, "optimizer");
+  lua_createtable(L, (int)p->n_assign, 0);
+  for (size_t i = 0; i < p->n_assign; i++) {
+    lua_createtable(L, 0, 3);
+    lua_pushstring(L, p->assign[i].to);
+    lua_setfield(L, -2, "to");
+    lua_pushstring(L, p->assign[i].from);
+    lua_setfield(L, -2, "from");
+    lua_pushinteger(L, (lua_Integer)p->assign[i].n_ops);
+    lua_setfield(L, -2, "ops");
+    lua_rawseti(L, -2, (lua_Integer)i + 1);
+  }
+  lua_setfield(L, -2, "assign");
+  set_list(L, "mismatched", (const char *const *)p->mismatched.items, p->mismatched.n);
+  set_list(L, "log", (const char *const *)p->log.items, p->log.n);
+}
+
+typedef struct dry_load {
+  ckpt_checkpoint *source;
+  char *path;
+  ckpt_candidate chosen;
+  ckpt_load_plan plan;
+} dry_load;
+
+static int dry_load_gc(lua_State *L) {
+  dry_load *d = luaL_checkudata(L, 1, "ckpt.dry_load");
+  ckpt_load_plan_free(&d->plan);
+  ckpt_checkpoint_close(d->source);
+  free(d->path);
+  if (d->source != NULL) free(d->chosen.file);
+  *d = (dry_load){0};
+  return 0;
+}
+
+/* cp:plan_load() -> { mode, path, plan }, or nil, message, code */
+static int plan_load(lua_State *L) {
+  ckpt_error err;
+  ckpt_checkpointer *cp = check(L)->cp;
+  dry_load *d = lua_newuserdatauv(L, sizeof *d, 0);
+  *d = (dry_load){0};
+  luaL_setmetatable(L, "ckpt.dry_load");
+  ckpt_status st = ckpt_choose_source(&d->source, &d->path, &d->chosen, cp, &err);
+  if (st != CKPT_OK) return ckpt_lua_fail(L, &err);
+  const char *mode = d->source == NULL ? "scratch" : d->chosen.resume ? "resume" : "pretrain";
+  st = ckpt_plan_load(&d->plan, cp, d->source, d->chosen.file, d->path, mode, &err);
+  if (st != CKPT_OK) return ckpt_lua_fail(L, &err);
+  push_load_plan(L, &d->plan);
+  lua_pushstring(L, mode);
+  lua_setfield(L, -2, "mode");
+  lua_pushstring(L, d->path);
+  lua_setfield(L, -2, "path");
+  return 1;
+}
+
+/* cp:plan_save(epoch [, best]) -> { file, aliases, retire, result, log }, or nil, message, code */
+static int plan_save(lua_State *L) {
+  ckpt_error err;
+  ckpt_save_plan plan = {0};
+  ckpt_checkpointer *cp = check(L)->cp;
+  cp->epoch = ckpt_lua_check_integer(L, 2);
+  if (ckpt_plan_save(&plan, cp, lua_toboolean(L, 3), &err) != CKPT_OK) return ckpt_lua_fail(L, &err);
+  lua_newtable(L);
+  lua_pushstring(L, plan.file);
+  lua_setfield(L, -2, "file");
+  lua_pushboolean(L, plan.result);
+  lua_setfield(L, -2, "result");
+  lua_pushboolean(L, plan.reuse);
+  lua_setfield(L, -2, "reuse");
+  set_list(L, "aliases", (const char *const *)plan.aliases.items, plan.aliases.n);
+  set_list(L, "retire", (const char *const *)plan.retire.items, plan.retire.n);
+  set_list(L, "log", (const char *const *)plan.log.items, plan.log.n);
+  ckpt_save_plan_free(&plan);
+  return 1;
+}
+
+/* cp:kept() -> list of { file, why } from the policy's function `kept`, or an empty one */
+
+typedef struct kept_question {
+  ckpt_checkpointer *cp;
+  ckpt_run_view view;
+  ckpt_strings rows; /* file and reasons, alternately */
+} kept_question;
+
+static int ask_kept(lua_State *L) {
+  kept_question *q = lua_touserdata(L, 1);
+  lua_rawgeti(L, LUA_REGISTRYINDEX, q->cp->policy_ref);
+  if (lua_getfield(L, -1, "kept") != LUA_TFUNCTION) return 0;
+  lua_insert(L, -2);
+  ckpt_push_run(L, q->cp, &q->view);
+  lua_call(L, 2, 1);
+  if (!lua_istable(L, -1)) return luaL_error(L, "kept must return a list");
+  int list = lua_gettop(L);
+  for (lua_Integer i = 1, n = (lua_Integer)lua_rawlen(L, list); i <= n; i++) {
+    lua_rawgeti(L, list, i);
+    lua_getfield(L, -1, "file");
+    lua_getfield(L, -2, "reasons");
+    luaL_checktype(L, -1, LUA_TTABLE);
+    luaL_Buffer b;
+    int reasons = lua_gettop(L);
+    luaL_buffinit(L, &b);
+    for (lua_Integer k = 1, m = (lua_Integer)lua_rawlen(L, reasons); k <= m; k++) {
+      if (k > 1) luaL_addstring(&b, ", ");
+      lua_rawgeti(L, reasons, k);
+      luaL_addvalue(&b);
+    }
+    luaL_pushresult(&b);
+    ckpt_strings_addf(&q->rows, NULL, "%s", luaL_checkstring(L, reasons - 1));
+    ckpt_strings_addf(&q->rows, NULL, "%s", lua_tostring(L, -1));
+    lua_settop(L, list);
+  }
+  return 0;
+}
+
+static int kept(lua_State *L) {
+  ckpt_error err;
+  kept_question q = {.cp = check(L)->cp};
+  ckpt_status st = ckpt_run_view_read(&q.view, q.cp, &err);
+  if (st == CKPT_OK) st = ckpt_sandbox_call(q.cp->sandbox, ask_kept, &q, &err);
+  ckpt_run_view_free(&q.view);
+  if (st != CKPT_OK) {
+    ckpt_strings_free(&q.rows);
+    return ckpt_lua_fail(L, &err);
+  }
+  lua_newtable(L);
+  for (size_t i = 0; i + 1 < q.rows.n; i += 2) {
+    lua_newtable(L);
+    lua_pushstring(L, q.rows.items[i]);
+    lua_setfield(L, -2, "file");
+    lua_pushstring(L, q.rows.items[i + 1]);
+    lua_setfield(L, -2, "why");
+    lua_rawseti(L, -2, (lua_Integer)(i / 2) + 1);
+  }
+  ckpt_strings_free(&q.rows);
+  return 1;
+}
+
+static void push_entry(lua_State *L, const ckpt_ledger_entry *e) {
+  lua_newtable(L);
+  lua_pushstring(L, e->event);
+  lua_setfield(L, -2, "event");
+  lua_pushstring(L, e->file);
+  lua_setfield(L, -2, "file");
+  const int64_t numbers[] = {e->time, e->epoch, e->step, (int64_t)e->bytes};
+  static const char *const names[] = {"time", "epoch", "step", "bytes"};
+  for (size_t i = 0; i < CKPT_COUNTOF(names); i++) {
+    if (numbers[i] == INT64_MIN) continue;
+    lua_pushinteger(L, numbers[i]);
+    lua_setfield(L, -2, names[i]);
+  }
+  lua_pushboolean(L, e->best);
+  lua_setfield(L, -2, "best");
+  set_list(L, "aliases", (const char *const *)e->aliases, e->n_aliases);
+  set_list(L, "retired", (const char *const *)e->retired, e->n_retired);
+  lua_newtable(L);
+  for (size_t i = 0; i < e->n_metrics; i++) {
+    lua_pushnumber(L, e->metrics[i].value);
+    lua_setfield(L, -2, e->metrics[i].name);
+  }
+  lua_setfield(L, -2, "metrics");
+}
+
+static void push_view(lua_State *L, const ckpt_run_view *view) {
+  lua_newtable(L);
+  for (size_t i = 0; i < view->n_files; i++) {
+    lua_newtable(L);
+    lua_pushstring(L, view->files[i].name);
+    lua_setfield(L, -2, "name");
+    lua_pushinteger(L, (lua_Integer)view->files[i].bytes);
+    lua_setfield(L, -2, "bytes");
+    lua_pushinteger(L, view->files[i].mtime);
+    lua_setfield(L, -2, "mtime");
+    lua_pushinteger(L, (lua_Integer)view->files[i].inode);
+    lua_setfield(L, -2, "inode");
+    lua_rawseti(L, -2, (lua_Integer)i + 1);
+  }
+  lua_newtable(L);
+  for (size_t i = 0; view->ledger != NULL && i < view->ledger->n; i++) {
+    push_entry(L, &view->ledger->entries[i]);
+    lua_rawseti(L, -2, (lua_Integer)i + 1);
+  }
+}
+
+/* cp:files() -> files of the directory, entries of its ledger */
+static int files(lua_State *L) {
+  ckpt_error err;
+  ckpt_run_view view = {0};
+  if (ckpt_run_view_read(&view, check(L)->cp, &err) != CKPT_OK) return ckpt_lua_fail(L, &err);
+  push_view(L, &view);
+  ckpt_run_view_free(&view);
+  return 2;
+}
+
+void ckpt_lua_open_checkpointer(lua_State *L) {
+  static const luaL_Reg meta[] = {{"__gc", checkpointer_gc}, {"__close", checkpointer_gc}, {NULL, NULL}};
+  static const luaL_Reg methods[] = {
+      {"bind", bind_tensor},   {"set", set_value},         {"get", get_value},       {"set_option", set_option},
+      {"set_metric", set_metric}, {"set_step", set_step},  {"load", load},           {"save", save},
+      {"save_best", save_best}, {"next_epoch", next_epoch}, {"log", take_log},       {"plan_load", plan_load},
+      {"plan_save", plan_save}, {"kept", kept},             {"files", files},        {"close", checkpointer_gc},
+      {NULL, NULL}};
+  static const luaL_Reg dry[] = {{"__gc", dry_load_gc}, {NULL, NULL}};
+  ckpt_lua_new_type(L, "ckpt.dry_load", dry, NULL);
+  ckpt_lua_new_type(L, CKPT_T_CHECKPOINTER, meta, methods);
+  lua_pushcfunction(L, new_checkpointer);
+  lua_setfield(L, -2, "checkpointer");
+}

@@ -1,0 +1,84 @@
+/*
+ * lua_types.h - the Lua types of the module: one metatable each, a box that holds one counted C object.
+ *
+ * A box is pushed empty, with its metatable, before the object exists; then it is filled. So nothing in C is held
+ * across a call that can raise. __gc and __close empty the box and may run twice.
+ */
+#ifndef CKPT_LUA_TYPES_H
+#define CKPT_LUA_TYPES_H
+
+#include <ckpt/ckpt.h>
+#include <lauxlib.h>
+#include <lua.h>
+
+#define CKPT_T_TENSOR "ckpt.tensor"
+#define CKPT_T_STATE_DICT "ckpt.state_dict"
+#define CKPT_T_VALUE "ckpt.value"
+#define CKPT_T_CHECKPOINT "ckpt.checkpoint"
+#define CKPT_T_CHECKPOINTER "ckpt.checkpointer"
+#define CKPT_T_MARK "ckpt.mark" /* none, bytes: what a Lua value alone cannot say */
+
+/* Makes the metatables of this state, once. Safe to call again. */
+void ckpt_lua_open_types(lua_State *L);
+void ckpt_lua_open_tensor(lua_State *L);
+void ckpt_lua_open_state_dict(lua_State *L);
+void ckpt_lua_open_value(lua_State *L);
+void ckpt_lua_open_checkpoint(lua_State *L);
+void ckpt_lua_open_checkpointer(lua_State *L);
+
+/* A metatable with __name, __metatable = false and these functions; `methods` go behind __index unless it has one. */
+void ckpt_lua_new_type(lua_State *L, const char *name, const luaL_Reg *meta, const luaL_Reg *methods);
+
+/* An empty box of a type; counted in ckpt.live() until it is emptied. */
+void **ckpt_lua_new_box(lua_State *L, const char *type);
+
+/* The object of a box at `index`; raises for another type or an emptied box. */
+void *ckpt_lua_check_box(lua_State *L, int index, const char *type);
+
+/* Takes the object out of the box for __gc; NULL if it is empty already. */
+void *ckpt_lua_take_box(lua_State *L, const char *type);
+
+/* Boxes of this state that hold something. */
+lua_Integer ckpt_lua_live(lua_State *L);
+
+/* nil, message, code */
+int ckpt_lua_fail(lua_State *L, const ckpt_error *err);
+
+/* A string argument without NULs, such as a path. */
+const char *ckpt_lua_check_text(lua_State *L, int index);
+
+/* Integers by lua_isinteger, not by conversion; raises with the argument's number. */
+lua_Integer ckpt_lua_check_integer(lua_State *L, int index);
+
+/* Tensors: pushes a box that takes the reference of *t (set to NULL). Steps the collector by the tensor's heap bytes. */
+void ckpt_lua_push_tensor(lua_State *L, ckpt_tensor **t);
+ckpt_tensor *ckpt_lua_check_tensor(lua_State *L, int index);
+void ckpt_lua_push_dims(lua_State *L, int n, const int64_t *dims);
+
+/* Reads a table of integers into dims; raises if it is none, too long, or (with `positive`) negative. */
+int ckpt_lua_check_dims(lua_State *L, int index, int64_t *dims, int max);
+
+/* State dicts: takes the object. */
+void ckpt_lua_push_state_dict(lua_State *L, ckpt_state_dict **sd);
+ckpt_state_dict *ckpt_lua_check_state_dict(lua_State *L, int index);
+
+/* Scalars become Lua's own, the rest a box over (document, value). The document is retained. */
+void ckpt_lua_push_value(lua_State *L, ckpt_document *doc, ckpt_value *v);
+
+/* The value of what lies at `index`, built in `doc`. Raises for what has no Python counterpart. */
+ckpt_value *ckpt_lua_to_value(lua_State *L, int index, ckpt_document *doc);
+
+/* The module's functions about values: none, tuple, ordered, dict, bytes, type, text, object, totable. */
+void ckpt_lua_value_functions(lua_State *L);
+
+/* align(targets, sources [, boundary]) -> list of indices or false; also in the policies' environment. */
+int ckpt_lua_align(lua_State *L);
+
+/* Constructors of the module. */
+int ckpt_lua_new_tensor(lua_State *L);
+int ckpt_lua_new_state_dict(lua_State *L);
+
+/* Pushes ckpt.none. */
+void ckpt_lua_push_none(lua_State *L);
+
+#endif

@@ -1,0 +1,203 @@
+/*
+ * run.h - the inside of a checkpointer: what the trainer bound, what a policy planned, and what becomes of it.
+ *
+ *   checkpointer.c  opening, closing, log, options, metrics
+ *   slots.c         what is bound, by group and path
+ *   run_document.c  slots -> the document that is saved (PyTorch's optimizer layout)
+ *   run_tables.c    run and source as the policy sees them
+ *   plan.c          the policy's answers as C structures, checked
+ *   run_load.c      candidates, load plan, all-or-nothing transfer into the slots
+ *   run_save.c      save plan, publish, aliases, ledger, retirement
+ */
+#ifndef CKPT_RUN_H
+#define CKPT_RUN_H
+
+#include <ckpt/checkpointer.h>
+
+#include "checkpoint.h"
+#include "ledger.h"
+#include "sandbox.h"
+#include "strmap.h"
+
+/* ---- slots ---- */
+
+typedef enum ckpt_slot_kind { CKPT_SLOT_TENSOR, CKPT_SLOT_INT, CKPT_SLOT_DOUBLE, CKPT_SLOT_BOOL, CKPT_SLOT_STRING } ckpt_slot_kind;
+
+typedef struct ckpt_slot {
+  char *group, *path; /* path: the state dict's key, or keys joined by dots */
+  ckpt_slot_kind kind;
+  bool buffer;        /* a model tensor that is no parameter */
+  int param_group;    /* of a parameter */
+  size_t parameter_index; /* of a parameter: its optimizer index, set by ckpt_parameters */
+  ckpt_tensor *tensor;
+  union {
+    int64_t *integer;
+    double *number;
+    bool *boolean;
+    char *string; /* owned */
+  } at;
+  union { /* memory of a slot that Lua made */
+    int64_t integer;
+    double number;
+    bool boolean;
+  } own;
+} ckpt_slot;
+
+typedef struct ckpt_strings {
+  char **items;
+  size_t n, capacity;
+} ckpt_strings;
+
+struct ckpt_checkpointer {
+  ckpt_dir *dir; /* NULL for ranks other than 0 whose directory does not exist */
+  char *path, *policy, *weights;
+  bool auto_resume;
+  int rank;
+  void (*log)(void *user, ckpt_log_level level, const char *line);
+  void *log_user;
+  ckpt_sandbox *sandbox;
+  int policy_ref; /* the policy's table in the sandbox's registry */
+  ckpt_slot **slots;
+  size_t n_slots, slot_capacity;
+  ckpt_strmap slot_index; /* "group\npath" */
+  ckpt_strings slot_names; /* the keys of slot_index */
+  ckpt_strings groups;
+  ckpt_strings option_names, option_values;
+  ckpt_metric *metrics;
+  size_t n_metrics;
+  int64_t epoch, step, next_epoch;
+  int policy_failures;
+  /* the last load's report */
+  ckpt_strings missing, unexpected, mismatched;
+  char *loaded;
+};
+
+/* The slot of a path in a group, or NULL. */
+ckpt_slot *ckpt_slot_find(const ckpt_checkpointer *cp, const char *group, const char *path);
+ckpt_status ckpt_slot_add(ckpt_slot **out, ckpt_checkpointer *cp, const char *group, const char *path,
+                          ckpt_slot_kind kind, ckpt_error *err);
+ckpt_status ckpt_slot_bind_tensor(ckpt_checkpointer *cp, const char *group, const char *path, ckpt_tensor *t, bool buffer,
+                                  ckpt_error *err);
+/* Makes the slot with memory of its own, or writes into the one that is bound. */
+ckpt_status ckpt_slot_set_int(ckpt_checkpointer *cp, const char *group, const char *path, int64_t v, ckpt_error *err);
+ckpt_status ckpt_slot_set_double(ckpt_checkpointer *cp, const char *group, const char *path, double v, ckpt_error *err);
+ckpt_status ckpt_slot_set_bool(ckpt_checkpointer *cp, const char *group, const char *path, bool v, ckpt_error *err);
+void ckpt_slots_free(ckpt_checkpointer *cp);
+bool ckpt_slot_is_parameter(const ckpt_slot *s);
+
+/* Parameters in the order of their optimizer indices (by param group, then by binding). Free the array. */
+ckpt_status ckpt_parameters(ckpt_slot ***out, size_t *n, const ckpt_checkpointer *cp, ckpt_error *err);
+
+/* The parameter that an optimizer tensor slot "<parameter>.<slot>" belongs to (longest name), and its rest. */
+const ckpt_slot *ckpt_slot_owner(const char **rest, const ckpt_checkpointer *cp, const ckpt_slot *slot);
+
+/* "lr" -> group 0, "lr"; "1.lr" -> group 1, "lr". */
+int ckpt_optimizer_path(const char **key, const char *path);
+
+ckpt_status ckpt_strings_add(ckpt_strings *s, const char *text, size_t n, ckpt_error *err);
+ckpt_status ckpt_strings_addf(ckpt_strings *s, ckpt_error *err, const char *format, ...) CKPT_PRINTF(3, 4);
+bool ckpt_strings_has(const ckpt_strings *s, const char *text);
+void ckpt_strings_free(ckpt_strings *s);
+
+void ckpt_log(const ckpt_checkpointer *cp, ckpt_log_level level, const char *format, ...) CKPT_PRINTF(3, 4);
+
+/* ---- what a save holds ---- */
+
+/* A document of the groups in `parts` (NULL: all). Its tensors are the bound arrays themselves. */
+ckpt_status ckpt_run_document(ckpt_document **out, const ckpt_checkpointer *cp, const ckpt_strings *parts,
+                              ckpt_error *err);
+
+/* ---- plans ---- */
+
+typedef struct ckpt_candidate {
+  char *file; /* as the policy wrote it */
+  bool resume, must;
+} ckpt_candidate;
+
+typedef struct ckpt_candidates {
+  ckpt_candidate *items;
+  size_t n, capacity;
+} ckpt_candidates;
+
+typedef struct ckpt_op { /* index_select */
+  int dim;
+  size_t n;
+  int64_t *index;
+} ckpt_op;
+
+typedef struct ckpt_assignment {
+  char *to, *from;
+  ckpt_op *ops;
+  size_t n_ops;
+} ckpt_assignment;
+
+typedef struct ckpt_group_source {
+  char *group, *from;
+} ckpt_group_source;
+
+typedef struct ckpt_load_plan {
+  char *select, *optimizer, *refuse;
+  ckpt_assignment *assign;
+  size_t n_assign, assign_capacity;
+  ckpt_group_source *values;
+  size_t n_values, value_capacity;
+  ckpt_strings mismatched, log;
+  bool has_next_epoch;
+  int64_t next_epoch;
+} ckpt_load_plan;
+
+typedef struct ckpt_setting { /* a value that a save plan changes in a slot */
+  ckpt_slot *slot;
+  int64_t integer;
+  double number;
+  bool boolean;
+  char *string;
+} ckpt_setting;
+
+typedef struct ckpt_save_plan {
+  char *file; /* NULL: nothing is written */
+  bool reuse, result, no_ledger, all_parts;
+  ckpt_strings aliases, retire, parts, log;
+  ckpt_document *extra; /* root is a dict, or NULL */
+  ckpt_setting *set;
+  size_t n_set, set_capacity;
+} ckpt_save_plan;
+
+/* Puts the value into the slot; with `undo` the slot's value of before is left in it, so that a second call takes it back. */
+void ckpt_setting_swap(ckpt_setting *s);
+
+/* Each asks the policy through the sandbox. On failure the plan holds nothing. */
+ckpt_status ckpt_plan_candidates(ckpt_candidates *out, ckpt_checkpointer *cp, ckpt_error *err);
+ckpt_status ckpt_plan_load(ckpt_load_plan *out, ckpt_checkpointer *cp, const ckpt_checkpoint *source, const char *file,
+                           const char *path, const char *mode, ckpt_error *err);
+ckpt_status ckpt_plan_save(ckpt_save_plan *out, ckpt_checkpointer *cp, bool best, ckpt_error *err);
+void ckpt_candidates_free(ckpt_candidates *c);
+void ckpt_load_plan_free(ckpt_load_plan *p);
+void ckpt_save_plan_free(ckpt_save_plan *p);
+
+/* ---- tables for the policy (inside the gate; may raise) ---- */
+
+typedef struct ckpt_run_view { /* what a run table needs of the disk, read before Lua is entered */
+  ckpt_dir_entry *files;
+  size_t n_files;
+  ckpt_ledger *ledger;
+} ckpt_run_view;
+
+ckpt_status ckpt_run_view_read(ckpt_run_view *out, ckpt_checkpointer *cp, ckpt_error *err);
+void ckpt_run_view_free(ckpt_run_view *view);
+void ckpt_push_run(lua_State *L, const ckpt_checkpointer *cp, const ckpt_run_view *view);
+void ckpt_push_source(lua_State *L, const ckpt_checkpoint *source, const char *file, const char *path, const char *mode);
+
+/* Ends what ckpt_push_source gave: a policy that kept source.state_dict gets an error from it. Cannot raise. */
+void ckpt_close_source(lua_State *L);
+
+/* Adds `ckpt` (align, none) to the environment of a new sandbox. */
+ckpt_status ckpt_open_policy_library(ckpt_sandbox *s, ckpt_error *err);
+
+/* ---- finding out, without doing (for `ckpt plan`) ---- */
+
+/* Opens the candidates in order; *source is NULL for scratch. Each refused one is logged. */
+ckpt_status ckpt_choose_source(ckpt_checkpoint **source, char **path, ckpt_candidate *chosen, ckpt_checkpointer *cp,
+                               ckpt_error *err);
+
+#endif
