@@ -39,7 +39,7 @@ HEADERS  := runtime/include/ckpt/ckpt.h bindings/include/ckpt/checkpointer.h
 .DELETE_ON_ERROR:
 .SUFFIXES:
 .PHONY: all help deps run test test-c test-lua test-e2e lint format asan check-asan install uninstall check-install \
-        bench-align clean
+        print-installed test-units bench-align clean
 
 all: $(B)/libckpt.a $(B)/$(SONAME) $(B)/libckpt.so $(B)/ckpt.so $(B)/ckpt $(B)/trainer
 
@@ -166,6 +166,9 @@ install: all
 uninstall:
 	rm -f $(addprefix $(DESTDIR),$(INSTALLED))
 	-rmdir -p --ignore-fail-on-non-empty $(addprefix $(DESTDIR),$(datadir)/policies/maps $(includedir)/ckpt) 2>/dev/null
+
+print-installed:
+	@echo $(INSTALLED)
 
 check-install: all
 	@B=$(B) INSTALLED='$(INSTALLED)' bash tests/check_install.sh

@@ -1,275 +1,223 @@
--- default.lua: the policy that a run has when it names none, and the ground for policies of one's own.
+-- default.lua: the policy that is used where a policy file says nothing else.
 --
 --   local policy = require "policies.default"()
 --   policy.best = { metric = "loss", mode = "min" }
---   policy.keep = { last = 2, best = 3 }
+--   policy.keep = { last = 2, best = 3, every = { epochs = 10 } }
 --   return policy
 --
--- A policy may also be a plain table of some of these fields; what it lacks is as here. Fields: policies/README.md.
+-- The four functions read the fields of the policy that they are called with, at the time of the call; a field (or a
+-- field of a field) that is not there has its default. README.md describes each.
+--   * A resume takes the newest checkpoint that is valid; the runtime says why each newer one was refused.
+--   * Keys match at a '.', each source fills one model key, and a load that matches too little is refused as a whole.
+--   * A metric that is not finite is never better; the best so far is found again in the ledger.
+--   * A file is retired only after the new one is durable; the newest, the best and foreign files never are.
+local names = require "policies.default.names"
+local history = require "policies.default.history"
+local keep = require "policies.default.keep"
+local load = require "policies.default.load"
 
-local best_of = require "policies.lib.best"
-local keep_of = require "policies.lib.keep"
-local transfer = require "policies.lib.transfer"
+local NAME = "model_{infix}{epoch}.pth"
+local LATEST = "model_latest.pth"
+local BEST = "model_best.pth"
 
-local DEFAULTS = {
-  resume = "auto",
-  on_none = "error",
-  latest = "model_latest.pth",
-  name = "model_{infix}{epoch}.pth",
-  infix = "epoch",
-  keep = { last = 3, best = 1 },
-  best = { metric = "acc", mode = "max", tie = "last", min_delta = 0, alias = "model_best.pth" },
-  load = {
-    weights = { "model", "state_dict", "model_state_dict", "" },
-    strip = { "module.", "_orig_mod." },
-    map = "auto",
-    rgb2bgr = false,
-    first_conv = "conv1.weight",
-    align = { mode = "suffix", boundary = ".", fanout = false },
-    require = { must = {}, may_miss = {} },
-  },
-}
+-- ---- candidates ----
 
--- A field of the policy; tables are completed key by key. `keep = false` and the like stay as they are.
-local function field(policy, name)
-  local value, default = policy[name], DEFAULTS[name]
-  if value == nil then return default end
-  if type(value) ~= "table" or type(default) ~= "table" or name == "keep" then return value end
-  local merged = {}
-  for key, item in pairs(default) do merged[key] = item end
-  for key, item in pairs(value) do merged[key] = item end
-  return merged
-end
-
-local function flag(run, name, otherwise)
-  local value = run.options[name]
-  if value == nil then return otherwise end
-  return value == "true" or value == "1"
-end
-
--- ---- which file ----
-
-local function file_name(policy, run)
-  local values = { infix = run.options.infix or field(policy, "infix"), epoch = run.epoch, step = run.step }
-  return (field(policy, "name"):gsub("{(%w+)}", function(key)
-    local value = values[key] or run.metrics[key]
-    if value == nil then error(("the file name template names '%s', which this save does not have"):format(key), 0) end
-    return type(value) == "number" and math.type(value) == "float" and ("%.4f"):format(value) or tostring(value)
-  end))
-end
-
-local function epoch_of(name)
-  return tonumber(name:match("(%d+)%.pth$"))
-end
-
-local function by_age(a, b)
-  if a.epoch ~= b.epoch then return a.epoch > b.epoch end
-  return a.place > b.place
-end
-
--- What the ledger knows, newest first; then files of ours that it does not know.
-local function resumable(policy, run)
-  local latest, known, inodes, list = field(policy, "latest"), {}, {}, {}
-  local files = best_of.files(run)
-  table.sort(files, by_age)
-  for _, entry in ipairs(files) do
-    list[#list + 1] = { file = entry.file, mode = "resume" }
-    known[entry.file], inodes[entry.inode] = true, true
+-- Adds a file once; of several names of one file (hard links) the first.
+local function candidate_list(run)
+  local files, seen, list = history.files(run), {}, {}
+  local function add(name)
+    local file = files[name]
+    local inode = file and file.inode
+    if not file or seen[name] or inode and seen[inode] then return end
+    seen[name] = true
+    if inode then seen[inode] = true end
+    list[#list + 1] = { file = name, mode = "resume" }
   end
-  local strays = {}
-  for place, file in ipairs(run.files) do
-    if file.name:find("^model_.*%.pth$") and not known[file.name] and not inodes[file.inode] then
-      if file.name == latest then
-        local newer = not run.ledger[1] or file.mtime >= (run.ledger[#run.ledger].time or 0)
-        table.insert(list, newer and 1 or #list + 1, { file = latest, mode = "resume" })
-        inodes[file.inode] = true
-      else
-        strays[#strays + 1] = { file = file.name, epoch = epoch_of(file.name) or -1, place = place, inode = file.inode }
-      end
-    end
-  end
-  table.sort(strays, by_age)
-  for _, stray in ipairs(strays) do
-    if not inodes[stray.inode] then list[#list + 1] = { file = stray.file, mode = "resume" } end
-    inodes[stray.inode] = true
-  end
-  return list
+  return list, add
 end
 
-local function candidates(policy, run)
-  local resume, list = field(policy, "resume"), {}
-  if run.auto_resume and resume then
-    list = type(resume) == "function" and resume(run) or resumable(policy, run)
-  end
-  local fall_back = #list == 0 or field(policy, "on_none") == "pretrain"
-  if run.weights and fall_back then list[#list + 1] = { file = run.weights, mode = "pretrain", must = true } end
-  return list
-end
-
--- ---- load ----
-
-local function plan_parts(plan, run, source)
-  plan.values = {}
-  for _, part in ipairs(run.parts) do
-    local there = false
-    for _, key in ipairs(source.keys) do there = there or key == part end
-    if part == "optimizer" and there then
-      plan.optimizer = part
-    elseif part ~= "model" and there then
-      plan.values[#plan.values + 1] = { group = part, from = part }
-    elseif part ~= "model" and (part == "optimizer" or part == "scheduler") then
-      plan.refuse = ("the checkpoint was saved without '%s', which this run binds"):format(part)
-    end
-  end
-  local epoch = source.values.epoch or (source.values.scheduler and source.values.scheduler.iteration)
-  if math.type(epoch) == "integer" then plan.next_epoch = epoch + 1 end
-end
-
--- Prefixes, table, channels: entries by the names that the model may know them by.
-local function prepare(plan, load, run, source, state_dict)
-  local entries = transfer.entries(state_dict)
-  local stripped = transfer.strip(entries, load.strip)
-  if #stripped > 0 then plan.log[#plan.log + 1] = "prefix taken off: " .. table.concat(stripped, " ") end
-  if source.mode ~= "pretrain" then return entries end
-  local map, unlisted = transfer.find_map(load.map, entries), {}
-  if map then
-    entries, unlisted = transfer.apply_map(map, entries)
-    plan.log[#plan.log + 1] = ("keys mapped by %s"):format(map.id)
-  end
-  if #unlisted > 0 then plan.log[#plan.log + 1] = "not in the table: " .. table.concat(unlisted, ", ") end
-  if flag(run, "convert_conv1", load.rgb2bgr) then
-    plan.refuse = transfer.swap_channels(entries, map and map.first_conv or load.first_conv)
-  end
-  return entries
-end
-
-local function contract(load, mode)
-  local wanted = load.require
-  return {
-    matched = wanted.matched or (mode == "resume" and 1 or 0.5),
-    must = wanted.must, may_miss = wanted.may_miss,
-  }
-end
-
-local function plan_load(policy, run, source)
-  if source.mode == "scratch" then return { log = { "training from scratch" } } end
-  local load = field(policy, "load")
-  local plan = { assign = {}, mismatched = {}, log = {} }
-  local path, state_dict = transfer.select(source, load.weights)
-  if not path then
-    plan.refuse = "there is no state dict in it"
-    return plan
-  end
-  plan.select = path
-  local entries = prepare(plan, load, run, source, state_dict)
-  local missing, total = transfer.assign(plan, run.model, entries, load.align)
-  plan.refuse = plan.refuse or transfer.violation(contract(load, source.mode), missing, total)
-  plan.log[#plan.log + 1] = ("%s %s: %d of %d model tensors"):format(
-    source.mode == "resume" and "resumed from" or "pre-trained on", source.path, total - #missing, total)
-  if source.mode == "resume" then plan_parts(plan, run, source) end
-  return plan
-end
-
--- ---- save ----
-
--- The run as it will be when this save is done: its files and the new one.
-local function with_new(run, name)
-  local files = {}
-  for _, entry in ipairs(best_of.files(run)) do
-    if entry.file ~= name then files[#files + 1] = entry end
-  end
-  files[#files + 1] = {
-    file = name, epoch = run.epoch, step = run.step, metrics = run.metrics, bytes = 0, place = math.maxinteger,
-  }
-  return files
-end
-
--- Files of ours that no pool wants. What the ledger does not know is never touched; nor is the best, nor the new one.
-local function retired(policy, run, name)
-  local files, list = with_new(run, name), {}
-  local best = field(policy, "best")
-  local reasons = keep_of.reasons(policy, field(policy, "keep"), best, files)
-  local champion = best_of.of(policy, best, files)
-  for _, entry in ipairs(files) do
-    if not reasons[entry.file] and entry.file ~= name and entry ~= champion then list[#list + 1] = entry.file end
-  end
-  return list
-end
-
-local function extra(run)
-  return { epoch = run.epoch, step = run.step, metrics = next(run.metrics) and run.metrics or nil }
-end
-
-local function plan_save(policy, run)
-  local name = file_name(policy, run)
-  local plan = { file = name, aliases = {}, retire = retired(policy, run, name), extra = extra(run), log = {} }
-  if field(policy, "latest") and flag(run, "copy_latest", true) then plan.aliases[1] = field(policy, "latest") end
-  plan.log[1] = ("saved %s"):format(name)
-  if #plan.retire > 0 then plan.log[2] = "retired " .. table.concat(plan.retire, ", ") end
-  return plan
-end
-
--- The best of all saves before this epoch's.
-local function best_before(policy, best, run)
+-- Files of the directory that carry an epoch in their names, the highest first.
+local function numbered(policy, run)
+  local epoch_of = names.epoch_reader(policy.name or NAME, run.options.infix or "epoch")
   local list = {}
-  for _, entry in ipairs(best_of.history(run)) do
-    if entry.epoch ~= run.epoch then list[#list + 1] = entry end
+  for i, file in ipairs(run.files) do
+    local epoch = epoch_of(file.name)
+    if epoch then list[#list + 1] = { name = file.name, epoch = epoch, place = i } end
   end
-  return best_of.of(policy, best, list)
+  table.sort(list, function(a, b)
+    if a.epoch ~= b.epoch then return a.epoch > b.epoch end
+    return a.place < b.place
+  end)
+  return list
 end
 
-local function saved_already(run, name)
-  for _, entry in ipairs(best_of.files(run)) do
-    if entry.file == name then return entry.epoch == run.epoch end
+-- The newest by the ledger, then the alias, then what the names tell.
+local function add_auto(policy, run, add)
+  local points = history.points(run)
+  for i = #points, 1, -1 do
+    if not points[i].stale then add(points[i].file) end
   end
-  return false
+  add(policy.latest or LATEST)
+  for _, file in ipairs(numbered(policy, run)) do add(file.name) end
 end
 
-local function verdict(best, now, before)
-  local value = best_of.value(best, now)
-  if not value then return ("not best: %s is not finite"):format(best.metric) end
-  local old = before and best_of.value(best, before)
-  if not old then return ("best: %s %.4f (first)"):format(best.metric, value) end
-  return ("%s %.4f, best so far %.4f of epoch %d"):format(best.metric, value, old, before.epoch)
-end
-
-local function plan_best(policy, run)
-  local best = field(policy, "best")
-  local before = best_before(policy, best, run)
-  if run.metrics[best.metric] == nil then
-    return { log = { ("no metric '%s' was set: nothing can be best"):format(best.metric) } }
-  end
-  if not best_of.beats(policy, best, run, before) then
-    local finite = best_of.value(best, run)
-    return { result = false, log = finite and {} or { verdict(best, run, before) } }
-  end
-  local name = file_name(policy, run)
-  local reuse = saved_already(run, name)
-  local plan = reuse and { file = name, reuse = true, aliases = {} } or plan_save(policy, run)
-  if best.alias then plan.aliases[#plan.aliases + 1] = best.alias end
-  plan.result = true
-  plan.log = { "new best, " .. verdict(best, run, before) }
-  return plan
-end
-
--- ---- for `ckpt list`: which pool keeps each file ----
-
-local function kept(policy, run)
-  local files, list = best_of.files(run), {}
-  local reasons = keep_of.reasons(policy, field(policy, "keep"), field(policy, "best"), files)
-  for _, entry in ipairs(files) do
-    list[#list + 1] = { file = entry.file, reasons = reasons[entry.file] or { "not to be kept at the next save" } }
+-- What `resume` lists: "auto", names of files in the directory, paths, or whole candidates.
+local function resumable(policy, run, resume)
+  local list, add = candidate_list(run)
+  for _, item in ipairs(type(resume) == "table" and resume or { resume }) do
+    if item == "auto" then
+      add_auto(policy, run, add)
+    elseif type(item) == "table" then
+      list[#list + 1] = item
+    elseif item:find("/", 1, true) then
+      list[#list + 1] = { file = item, mode = "resume" }
+    else
+      add(item)
+    end
   end
   return list
 end
 
+---@param policy ckpt.Policy
+---@param run ckpt.Run
+---@return ckpt.Candidate[]
+local function candidates(policy, run)
+  local resume = policy.resume
+  if resume == nil then resume = "auto" end
+  local list = {}
+  if run.auto_resume and resume then
+    if type(resume) == "function" then resume = resume(run) end
+    list = resumable(policy, run, resume or {})
+  end
+  if run.weights and run.weights ~= "" then
+    list[#list + 1] = { file = run.weights, mode = "pretrain", must = true }
+  end
+  return list
+end
+
+-- ---- loading ----
+
+---@param policy ckpt.Policy
+---@param run ckpt.Run
+---@param source ckpt.Source
+---@return ckpt.LoadPlan
+local function plan_load(policy, run, source)
+  if source.mode == "scratch" then return { log = { "Training from scratch." } } end
+  return load.plan(policy, run, source)
+end
+
+-- ---- saving ----
+
+local function alias_of(template, default, run)
+  if template == false then return nil end
+  return names.expand(template or default, run)
+end
+
+-- The names without the file's own and without repetitions; nil entries are left out.
+local function aliases_of(file, ...)
+  local list = {}
+  for i = 1, select("#", ...) do
+    local name = select(i, ...)
+    if name and name ~= file and not names.contains(list, name) then list[#list + 1] = name end
+  end
+  return list
+end
+
+local function point_of(run, file)
+  return { file = file, epoch = run.epoch, step = run.step, metrics = run.metrics }
+end
+
+local function saved_line(head, retired)
+  if #retired == 0 then return head .. "." end
+  return ("%s; retired %s."):format(head, names.list(retired))
+end
+
+---@param policy ckpt.Policy
+---@param run ckpt.Run
+---@return ckpt.SavePlan
+local function plan_save(policy, run)
+  local file = names.expand(policy.name or NAME, run)
+  local retired = keep.retired(policy, run, point_of(run, file))
+  return {
+    file = file,
+    aliases = aliases_of(file, alias_of(policy.latest, LATEST, run)),
+    retire = retired,
+    extra = { epoch = run.epoch, step = run.step },
+    log = { saved_line("Saved " .. file, retired) },
+  }
+end
+
+-- Earlier names of the best, where the template gives each its own.
+local function stale_bests(run, plan)
+  local files, list = history.files(run), {}
+  for _, entry in ipairs(run.ledger) do
+    for _, name in ipairs(entry.event == "best" and entry.aliases or {}) do
+      local used = name == plan.file or names.contains(plan.aliases, name) or names.contains(list, name)
+      if files[name] and not used then list[#list + 1] = name end
+    end
+  end
+  return list
+end
+
+local function best_line(policy, run, plan, best)
+  local metric = history.metric(policy)
+  local line = ("Best so far: %s, %s %s"):format(plan.file, metric, names.number(run.metrics[metric]))
+  local old = best and best.metrics[metric]
+  if not old then return line end
+  return ("%s (%s of epoch %d)"):format(line, "before: " .. names.number(old), best.epoch)
+end
+
+local function refuse_best(run, why)
+  return { result = false, ledger = false, log = { ("Epoch %d is not the best: %s."):format(run.epoch, why) } }
+end
+
+---@param policy ckpt.Policy
+---@param run ckpt.Run
+---@return ckpt.SavePlan
+local function plan_best(policy, run)
+  local best = history.best(policy, history.before(run))
+  local better, why = history.better(policy, run.metrics, best and best.metrics)
+  if not better then return refuse_best(run, why) end
+  local file = names.expand(policy.name or NAME, run)
+  local reuse = policy.reuse ~= false and history.just_saved(run, file)
+  local latest = not reuse and alias_of(policy.latest, LATEST, run)
+  local plan = { file = file, reuse = reuse, result = true, extra = { epoch = run.epoch, step = run.step } }
+  plan.aliases = aliases_of(file, latest, alias_of(policy.best_alias, BEST, run))
+  plan.retire = keep.retired(policy, run, point_of(run, file))
+  local line = saved_line(best_line(policy, run, plan, best), plan.retire)
+  if policy.best_alias and policy.best_alias:find("{", 1, true) then
+    table.move(stale_bests(run, plan), 1, #run.files, #plan.retire + 1, plan.retire)
+  end
+  plan.log = { line }
+  return plan
+end
+
+---Why each file of the run is kept, for `ckpt list`.
+---@param policy ckpt.Policy
+---@param run ckpt.Run
+---@return ckpt.Kept[]
+local function kept(policy, run) return keep.kept(policy, run) end
+
+---A new policy with all fields at their defaults.
 ---@return ckpt.Policy
 return function()
-  local policy = {
+  return {
+    resume = "auto",
+    load = {
+      weights = { "model", "state_dict", "" },
+      strip = { "module.", "_orig_mod." },
+      map = "auto",
+      maps = { "vgg16_reducedfc" },
+      rgb2bgr = false,
+      align = { mode = "suffix", boundary = "." },
+      require = { matched = 0.5, resume = 1 },
+    },
+    best = { metric = "acc", mode = "max", tie = "last", min_delta = 0 },
+    name = NAME,
+    latest = LATEST,
+    best_alias = BEST,
+    keep = { last = keep.DEFAULT.last, best = keep.DEFAULT.best },
+    reuse = true,
     candidates = candidates, plan_load = plan_load, plan_save = plan_save, plan_best = plan_best, kept = kept,
   }
-  for name, value in pairs(DEFAULTS) do
-    policy[name] = type(value) == "table" and field({}, name) or value
-  end
-  return policy
 end

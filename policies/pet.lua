@@ -202,14 +202,14 @@ local function pair_once(all, sources)
   return pairs_found
 end
 
-local function take(plan, target, shape, entry, line)
+local function take(plan, target, shape, entry, names)
   if not same_shape(shape, entry.shape) then
     plan.mismatched[#plan.mismatched + 1] =
       ("%s: file %s, model %s"):format(target, brackets(entry.shape), brackets(shape))
     return
   end
   plan.assign[#plan.assign + 1] = { to = target, from = entry.from, ops = entry.ops }
-  plan.log[#plan.log + 1] = line:format(tuple(shape))
+  plan.log[#plan.log + 1] = names .. " of shape " .. tuple(shape)
 end
 
 local function align(plan, run, entries)
@@ -220,7 +220,7 @@ local function align(plan, run, entries)
   local left, right = longest(targets), longest(sources)
   for _, pair in ipairs(matches) do
     local names = pad(pair[1], left) .. " loaded from " .. pad(pair[2], right)
-    take(plan, pair[1], run.model[pair[1]].shape, by_name[pair[2]], names:gsub("%%", "%%%%") .. " of shape %s")
+    take(plan, pair[1], run.model[pair[1]].shape, by_name[pair[2]], names)
   end
 end
 

@@ -1,9 +1,9 @@
 /*
  * align.c - suffix alignment in near-linear time.
  *
- * Reversed, "w is a suffix of m" becomes "w is a prefix of m", and in sorted order the prefixes of a string come before it.
- * So both lists are sorted by their reversed bytes and swept once; a stack holds the sources that are prefixes
- * of each other, and what is left on it at a target are exactly the sources that are suffixes of that target.
+ * Reversed, "w is a suffix of m" becomes "w is a prefix of m", and in sorted order the prefixes of a string come before
+ * it. So both lists are sorted by their reversed bytes and swept once; a stack holds the sources that are prefixes of
+ * each other, and what is left on it at a target are exactly the sources that are suffixes of that target.
  */
 #include "base.h"
 
@@ -21,6 +21,8 @@ static size_t common(const name *a, const name *b) {
   while (i < n && a->end[-1 - (ptrdiff_t)i] == b->end[-1 - (ptrdiff_t)i]) i++;
   return i;
 }
+
+static bool is_suffix(const name *a, const name *of) { return common(a, of) == a->n; }
 
 /* By reversed bytes; of equal names the sources first, and those in their own order. */
 static int compare(const void *pa, const void *pb) {
@@ -45,17 +47,23 @@ static void fill(name *names, size_t n, const char *const *texts, bool is_target
   }
 }
 
+/* The longest source on the stack that fits; the stack is no deeper than the target is long. */
+static size_t pick(const name *target, const name *names, const size_t *stack, size_t depth, char boundary) {
+  while (depth > 0 && !at_boundary(target, &names[stack[depth - 1]], boundary)) depth--;
+  return depth == 0 ? SIZE_MAX : names[stack[depth - 1]].index;
+}
+
 static void sweep(size_t *out, const name *names, size_t n, size_t *stack, char boundary) {
   size_t depth = 0;
   for (size_t i = 0; i < n; i++) {
-    while (depth > 0 && common(&names[stack[depth - 1]], &names[i]) < names[stack[depth - 1]].n) depth--;
-    if (!names[i].is_target) {
-      stack[depth++] = i;
+    while (depth > 0 && !is_suffix(&names[stack[depth - 1]], &names[i])) depth--;
+    if (names[i].is_target) {
+      out[names[i].index] = pick(&names[i], names, stack, depth, boundary);
       continue;
     }
-    size_t at = depth; /* the deepest is the longest */
-    while (at > 0 && !at_boundary(&names[i], &names[stack[at - 1]], boundary)) at--;
-    out[names[i].index] = at == 0 ? SIZE_MAX : names[stack[at - 1]].index;
+    if (depth > 0 && names[stack[depth - 1]].n == names[i].n)
+      depth--; /* an equal source: the last wins, and the stack stays short */
+    stack[depth++] = i;
   }
 }
 

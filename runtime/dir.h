@@ -1,5 +1,6 @@
 /*
- * dir.h - the inside of an open directory, shared by dir.c (names, aliases) and publish.c (new files).
+ * dir.h - the inside of an open directory, shared by dir.c (opening, listing), alias.c (a name changes hands),
+ * publish.c (new files) and ledger.c. Every name is a single component below `fd`; nothing follows a symbolic link.
  */
 #ifndef CKPT_DIR_H
 #define CKPT_DIR_H
@@ -8,8 +9,9 @@
 
 struct ckpt_dir {
   const ckpt_io *io;
-  char *path;
-  int fd, lock; /* lock: -1 without one */
+  char *path;      /* for messages only */
+  int fd, lock;    /* lock: -1 without one */
+  bool named_only; /* unnamed files were tried and do not work here */
 };
 
 enum { CKPT_TEMP_NAME = 32 };
@@ -18,9 +20,30 @@ enum { CKPT_TEMP_NAME = 32 };
 /* A name that nobody can guess: ".tmp-ckpt-" and 16 hexadecimal digits. */
 ckpt_status ckpt_dir_temp_name(char out[CKPT_TEMP_NAME], ckpt_dir *dir, ckpt_error *err);
 
+/* A new, empty file under such a name, open for reading and writing. */
+ckpt_status ckpt_dir_temp_open(int *out, char temp[CKPT_TEMP_NAME], ckpt_dir *dir, ckpt_error *err);
+
+/* Unlinks a temporary name, if there is one ("" or a missing file is none). Best effort: the next open cleans up. */
+void ckpt_dir_drop(ckpt_dir *dir, const char *temp);
+
 ckpt_status ckpt_dir_sync(ckpt_dir *dir, ckpt_error *err);
+
+/*
+ * The file under `temp` takes over `name`, durably; `temp` is gone afterwards in any case. When the directory cannot be
+ * synced, the file that `name` had before gets it back (except on a file system without hard links).
+ */
+ckpt_status ckpt_dir_swap_in(ckpt_dir *dir, const char *temp, const char *name, ckpt_error *err);
+
+/* All bytes of one descriptor into another, empty one: reflink where there is such a thing; then synced. */
+ckpt_status ckpt_dir_copy(ckpt_dir *dir, int to, int from, const char *name, ckpt_error *err);
+
+/* Opens a file that must be a regular one, without waiting for the other end of a FIFO; fills *st. -1 and errno. */
+int ckpt_dir_open_file(ckpt_dir *dir, const char *name, int flags, struct stat *st);
 
 /* CKPT_E_IO with "dir/name: what: errno". */
 ckpt_status ckpt_dir_fail(const ckpt_dir *dir, const char *name, const char *what, ckpt_error *err);
+
+/* True for the errno values by which a file system says that it has no (further) hard links for us. */
+bool ckpt_links_unsupported(int sys);
 
 #endif

@@ -1,6 +1,7 @@
 /*
- * file.c - see file.h. MAP_SHARED: no copy-on-write bookkeeping for pages that are only read. A published checkpoint is never
- * modified in place, so what is mapped stays what it was.
+ * file.c - see file.h. The mapping is MAP_PRIVATE: pages that are only read are the page cache's own either way, but no
+ * stray write of ours could ever reach the file, and some FUSE file systems refuse MAP_SHARED. What a published
+ * checkpoint holds does not change under it, because we never modify one in place.
  */
 #include "file.h"
 
@@ -13,7 +14,7 @@
 #include <unistd.h>
 
 struct ckpt_mapping {
-  atomic_int refs;
+  atomic_size_t refs;
   const unsigned char *data;
   size_t size;
   bool mapped; /* to be unmapped by us */
@@ -35,7 +36,7 @@ ckpt_status ckpt_mapping_memory(ckpt_mapping **out, const void *data, size_t siz
 }
 
 static ckpt_status map_fd(ckpt_mapping **out, int fd, size_t size, const char *name, ckpt_error *err) {
-  void *data = mmap(NULL, size, PROT_READ, MAP_SHARED, fd, 0);
+  void *data = mmap(NULL, size, PROT_READ, MAP_PRIVATE, fd, 0);
   if (data == MAP_FAILED) return ckpt_fail_errno(err, errno, "%s: the file cannot be mapped", name);
   ckpt_status st = make(out, data, size, true, err);
   if (st != CKPT_OK) munmap(data, size);
@@ -44,17 +45,26 @@ static ckpt_status map_fd(ckpt_mapping **out, int fd, size_t size, const char *n
 
 ckpt_status ckpt_mapping_open_fd(ckpt_mapping **out, int fd, const char *name, ckpt_error *err) {
   struct stat st;
-  if (fstat(fd, &st) != 0) return ckpt_fail_errno(err, errno, "%s", name);
+  if (fstat(fd, &st) != 0) return ckpt_fail_errno(err, errno, "%s: the file cannot be looked at", name);
   if (S_ISDIR(st.st_mode)) return ckpt_fail(err, CKPT_E_FORMAT, -1, "%s: a directory, not a checkpoint file", name);
-  if (!S_ISREG(st.st_mode)) return ckpt_fail(err, CKPT_E_FORMAT, -1, "%s: not a regular file", name);
-  if (st.st_size == 0) return make(out, "", 0, false, err);
+  if (!S_ISREG(st.st_mode))
+    return ckpt_fail(err, CKPT_E_FORMAT, -1, "%s: a FIFO, socket or device, not a checkpoint file", name);
+  if (st.st_size == 0) return make(out, "", 0, false, err); /* mmap refuses a length of 0 */
+  if ((uintmax_t)st.st_size > SIZE_MAX / 2)
+    return ckpt_fail(err, CKPT_E_LIMIT, -1, "%s: %lld bytes are more than this process can address", name,
+                     (long long)st.st_size);
   return map_fd(out, fd, (size_t)st.st_size, name, err);
 }
 
+/* O_NONBLOCK: opening a FIFO must not wait for somebody to write into it. A socket cannot be opened at all (ENXIO). */
 ckpt_status ckpt_mapping_open(ckpt_mapping **out, const char *path, ckpt_error *err) {
-  int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* NONBLOCK: a FIFO must not hang us */
+  int fd;
+  do fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+  while (fd < 0 && errno == EINTR);
   if (fd < 0 && (errno == ENOENT || errno == ENOTDIR))
     return ckpt_fail(err, CKPT_E_NOTFOUND, -1, "%s: there is no such file", path);
+  if (fd < 0 && errno == ENXIO)
+    return ckpt_fail(err, CKPT_E_FORMAT, -1, "%s: a FIFO, socket or device, not a checkpoint file", path);
   if (fd < 0) return ckpt_fail_errno(err, errno, "%s: the file cannot be opened", path);
   ckpt_status st = ckpt_mapping_open_fd(out, fd, path, err);
   close(fd);

@@ -1,6 +1,7 @@
-/* io.c - the table over the system's calls. Interrupted calls are taken up again here, so that nobody else has to. */
+/* io.c - see io.h. First the table over the system's calls, then the helpers that repeat what has to be repeated. */
 #include "io.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
@@ -10,96 +11,208 @@
 #include <sys/random.h>
 #include <unistd.h>
 
-#define RETRY(result, call) \
-  do result = (call);       \
-  while ((result) < 0 && errno == EINTR)
+/* ---- the system's calls ---- */
 
-static int io_openat(void *self, int dir, const char *name, int flags, mode_t mode) {
-  (void)self;
-  int r;
-  RETRY(r, openat(dir, name, flags, mode));
-  return r;
+static int io_openat(void *ctx, int dir, const char *name, int flags, mode_t mode) {
+  (void)ctx;
+  return openat(dir, name, flags, mode);
 }
 
-static int io_close(void *self, int fd) {
-  (void)self;
+static int io_close(void *ctx, int fd) {
+  (void)ctx;
   return close(fd);
 }
 
-static ssize_t io_write(void *self, int fd, const void *data, size_t size) {
-  (void)self;
-  ssize_t r;
-  RETRY(r, write(fd, data, size));
-  return r;
+static ssize_t io_pread(void *ctx, int fd, void *data, size_t size, off_t at) {
+  (void)ctx;
+  return pread(fd, data, size, at);
 }
 
-static ssize_t io_pread(void *self, int fd, void *data, size_t size, off_t at) {
-  (void)self;
-  ssize_t r;
-  RETRY(r, pread(fd, data, size, at));
-  return r;
+static ssize_t io_write(void *ctx, int fd, const void *data, size_t size) {
+  (void)ctx;
+  return write(fd, data, size);
 }
 
-static int io_fsync(void *self, int fd) {
-  (void)self;
-  int r;
-  RETRY(r, fsync(fd));
-  return r;
+static int io_fsync(void *ctx, int fd) {
+  (void)ctx;
+  return fsync(fd);
 }
 
-static int io_allocate(void *self, int fd, off_t size) {
-  (void)self;
-  int r;
-  RETRY(r, fallocate(fd, 0, 0, size));
-  return r;
+static int io_fallocate(void *ctx, int fd, int mode, off_t at, off_t size) {
+  (void)ctx;
+  return fallocate(fd, mode, at, size);
 }
 
-static int io_clone(void *self, int to, int from) {
-  (void)self;
+static int io_ftruncate(void *ctx, int fd, off_t size) {
+  (void)ctx;
+  return ftruncate(fd, size);
+}
+
+static int io_clone(void *ctx, int to, int from) {
+  (void)ctx;
   return ioctl(to, FICLONE, from);
 }
 
-static int io_link_fd(void *self, int fd, int dir, const char *name) {
-  (void)self;
+/* AT_EMPTY_PATH needs a capability on kernels before 6.10, /proc needs to be mounted: one of them nearly always works.
+ */
+static int io_link_fd(void *ctx, int fd, int dir, const char *name) {
+  (void)ctx;
   char path[40];
   snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
-  return linkat(AT_FDCWD, path, dir, name, AT_SYMLINK_FOLLOW);
+  if (linkat(AT_FDCWD, path, dir, name, AT_SYMLINK_FOLLOW) == 0) return 0;
+  return errno == ENOENT ? linkat(fd, "", dir, name, AT_EMPTY_PATH) : -1;
 }
 
-static int io_linkat(void *self, int dir, const char *name, const char *alias) {
-  (void)self;
-  return linkat(dir, name, dir, alias, 0);
+static int io_linkat(void *ctx, int dir, const char *name, const char *other) {
+  (void)ctx;
+  return linkat(dir, name, dir, other, 0);
 }
 
-static int io_renameat(void *self, int dir, const char *from, const char *to) {
-  (void)self;
+static int io_renameat(void *ctx, int dir, const char *from, const char *to) {
+  (void)ctx;
   return renameat(dir, from, dir, to);
 }
 
-static int io_unlinkat(void *self, int dir, const char *name) {
-  (void)self;
+static int io_unlinkat(void *ctx, int dir, const char *name) {
+  (void)ctx;
   return unlinkat(dir, name, 0);
 }
 
-static int io_statat(void *self, int dir, const char *name, struct stat *st) {
-  (void)self;
+static int io_mkdirat(void *ctx, int dir, const char *name, mode_t mode) {
+  (void)ctx;
+  return mkdirat(dir, name, mode);
+}
+
+static int io_fstat(void *ctx, int fd, struct stat *st) {
+  (void)ctx;
+  return fstat(fd, st);
+}
+
+static int io_statat(void *ctx, int dir, const char *name, struct stat *st) {
+  (void)ctx;
   return fstatat(dir, name, st, AT_SYMLINK_NOFOLLOW);
 }
 
-static int io_lock(void *self, int fd) {
-  (void)self;
-  return flock(fd, LOCK_EX | LOCK_NB);
+/* readdir tells its end from a failure by errno alone. */
+static int list_entries(DIR *d, bool (*each)(void *arg, const char *name), void *arg) {
+  for (;;) {
+    errno = 0;
+    struct dirent *e = readdir(d);
+    if (e == NULL) return errno == 0 ? 0 : -1;
+    if (!each(arg, e->d_name)) return 0;
+  }
 }
 
-static ssize_t io_random(void *self, void *data, size_t size) {
-  (void)self;
-  ssize_t r;
-  RETRY(r, getrandom(data, size, 0));
+/* Through a descriptor of its own: the position of `dir` stays where it was. */
+static int io_list(void *ctx, int dir, bool (*each)(void *arg, const char *name), void *arg) {
+  (void)ctx;
+  int fd = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+  if (fd < 0) return -1;
+  DIR *d = fdopendir(fd);
+  int r = d == NULL ? -1 : list_entries(d, each, arg), sys = errno;
+  if (d != NULL)
+    closedir(d);
+  else
+    close(fd);
+  errno = sys;
   return r;
 }
 
+static int io_flock(void *ctx, int fd) {
+  (void)ctx;
+  return flock(fd, LOCK_EX | LOCK_NB);
+}
+
+static ssize_t io_random(void *ctx, void *data, size_t size) {
+  (void)ctx;
+  return getrandom(data, size, 0);
+}
+
 const ckpt_io *ckpt_io_posix(void) {
-  static const ckpt_io posix = {NULL,        io_openat,    io_close,  io_write,    io_pread,    io_fsync, io_allocate, io_clone,
-                                io_link_fd,  io_linkat,    io_renameat, io_unlinkat, io_statat, io_lock,  io_random};
+  static const ckpt_io posix = {
+      .openat = io_openat,
+      .close = io_close,
+      .pread = io_pread,
+      .write = io_write,
+      .fsync = io_fsync,
+      .fallocate = io_fallocate,
+      .clone = io_clone,
+      .ftruncate = io_ftruncate,
+      .link_fd = io_link_fd,
+      .linkat = io_linkat,
+      .fstat = io_fstat,
+      .renameat = io_renameat,
+      .unlinkat = io_unlinkat,
+      .mkdirat = io_mkdirat,
+      .list = io_list,
+      .statat = io_statat,
+      .flock = io_flock,
+      .random = io_random,
+  };
   return &posix;
+}
+
+/* ---- what has to be repeated ---- */
+
+enum { MAX_INTERRUPTIONS = 1000 };
+#define MAX_CHUNK ((size_t)0x7ffff000) /* what Linux transfers at most in one call */
+
+static bool again(int *interruptions) { return errno == EINTR && ++*interruptions < MAX_INTERRUPTIONS; }
+
+int ckpt_io_open(const ckpt_io *io, int dir, const char *name, int flags, mode_t mode) {
+  int fd, tries = 0;
+  do fd = io->openat(io->ctx, dir, name, flags, mode);
+  while (fd < 0 && again(&tries));
+  return fd;
+}
+
+int ckpt_io_truncate(const ckpt_io *io, int fd, off_t size) {
+  int r, tries = 0;
+  do r = io->ftruncate(io->ctx, fd, size);
+  while (r < 0 && again(&tries));
+  return r;
+}
+
+int ckpt_io_write_all(const ckpt_io *io, int fd, const void *data, size_t size) {
+  int tries = 0;
+  for (const char *p = data; size > 0;) {
+    ssize_t n = io->write(io->ctx, fd, p, size < MAX_CHUNK ? size : MAX_CHUNK);
+    if (n == 0) errno = EIO; /* no error and no progress: not something to wait for */
+    if (n < 0 && again(&tries)) continue;
+    if (n <= 0) return -1;
+    p += n;
+    size -= (size_t)n;
+    tries = 0;
+  }
+  return 0;
+}
+
+ssize_t ckpt_io_read_at(const ckpt_io *io, int fd, void *data, size_t size, off_t at) {
+  size_t done = 0;
+  for (int tries = 0; done < size;) {
+    size_t want = size - done < MAX_CHUNK ? size - done : MAX_CHUNK;
+    ssize_t n = io->pread(io->ctx, fd, (char *)data + done, want, at + (off_t)done);
+    if (n < 0 && again(&tries)) continue;
+    if (n < 0) return -1;
+    if (n == 0) break;
+    done += (size_t)n;
+    tries = 0;
+  }
+  return (ssize_t)done;
+}
+
+/* Allocation of a large file can be interrupted each time by a profiler's timer; it is a help, so it may be given up.
+ */
+int ckpt_io_reserve(const ckpt_io *io, int fd, off_t size) {
+  int r, tries = 0;
+  do r = io->fallocate(io->ctx, fd, FALLOC_FL_KEEP_SIZE, 0, size);
+  while (r < 0 && again(&tries));
+  if (r == 0 || errno == EOPNOTSUPP || errno == ENOSYS || errno == EINVAL || errno == EINTR) return 0;
+  return -1;
+}
+
+void ckpt_io_close(const ckpt_io *io, int fd) {
+  int sys = errno;
+  io->close(io->ctx, fd);
+  errno = sys;
 }

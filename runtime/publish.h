@@ -4,7 +4,8 @@
  *   open       hold the directory by descriptor; all names below are single components of it
  *   begin      an unnamed file (O_TMPFILE), or an exclusively created `.tmp-ckpt-<16 hex>` where that is not supported
  *   commit     fsync the file; give it its name (link, or link to a temporary name and rename over an existing one);
- *              fsync the directory. Only then is it published.
+ *              fsync the directory. Only then is it published. If that last sync fails, the old file gets its name back
+ *              from a link that was kept (a file system without links has no such way back: the new file stays, whole).
  *   alias      another name for a published file: hard link, else reflink, else copy; swapped in by rename
  *   retire     unlink; only ever called after the above
  *
@@ -48,7 +49,7 @@ ckpt_status ckpt_name_check(const char *name, ckpt_error *err);
 /* Starts a file of about `expected` bytes (0: unknown); the space is allocated now so that a full disk shows here. */
 ckpt_status ckpt_output_begin(ckpt_output **out, ckpt_dir *dir, uint64_t expected, ckpt_error *err);
 ckpt_sink *ckpt_output_sink(ckpt_output *o);
-int ckpt_output_fd(const ckpt_output *o); /* to read back what was written, before it gets its name */
+int ckpt_output_fd(const ckpt_output *o); /* to read back what was written (no more, no less), before it has its name */
 
 /* fsync, name, fsync the directory. `o` is consumed either way. On failure no file of that name was changed. */
 ckpt_status ckpt_output_commit(ckpt_output *o, const char *name, ckpt_error *err);
@@ -57,10 +58,14 @@ void ckpt_output_abandon(ckpt_output *o);
 /* `alias` becomes another name of `name`, atomically and durably; an alias that existed is never absent. */
 ckpt_status ckpt_dir_alias(ckpt_dir *dir, const char *name, const char *alias, ckpt_error *err);
 
-/* Unlinks the names (missing ones are no error), then fsyncs the directory. Goes on after an error; reports the first. */
+/* Unlinks the names (missing ones are no error), then fsyncs the directory. Goes on after an error; reports the first.
+ */
 ckpt_status ckpt_dir_retire(ckpt_dir *dir, const char *const *names, size_t n, ckpt_error *err);
 
-/* Appends `data` to a file (made if need be) and syncs it, and the directory when it was made. */
+/*
+ * Appends `data` to a file (made if need be) and syncs it, and the directory when it was made. On failure what got into
+ * the file is taken back, as far as the disk lets us.
+ */
 ckpt_status ckpt_dir_append(ckpt_dir *dir, const char *name, const void *data, size_t size, ckpt_error *err);
 
 #endif

@@ -86,27 +86,49 @@ ckpt_status ckpt_state_dict_remove(ckpt_state_dict *sd, const char *name, ckpt_e
 
 size_t ckpt_state_dict_count(const ckpt_state_dict *sd) { return sd->n; }
 const char *ckpt_state_dict_name(const ckpt_state_dict *sd, size_t i) { return i < sd->n ? sd->items[i].name : NULL; }
-ckpt_tensor *ckpt_state_dict_tensor(const ckpt_state_dict *sd, size_t i) { return i < sd->n ? sd->items[i].tensor : NULL; }
+ckpt_tensor *ckpt_state_dict_tensor(const ckpt_state_dict *sd, size_t i) {
+  return i < sd->n ? sd->items[i].tensor : NULL;
+}
 
 ckpt_tensor *ckpt_state_dict_get(const ckpt_state_dict *sd, const char *name) {
   size_t at = ckpt_strmap_get(&sd->index, name, strlen(name));
   return at == SIZE_MAX ? NULL : sd->items[at].tensor;
 }
 
-ckpt_status ckpt_state_dict_from_value(ckpt_state_dict **out, const ckpt_value *dict, size_t *skipped, ckpt_error *err) {
-  if (ckpt_value_kind(dict) != CKPT_DICT)
-    return ckpt_fail(err, CKPT_E_TYPE, -1, "a %s where a state dict was expected", ckpt_kind_name(ckpt_value_kind(dict)));
+/* Keys come from a file: anything may be a key. */
+static ckpt_status check_key(const ckpt_value *key, size_t i, ckpt_error *err) {
+  size_t n = 0;
+  if (ckpt_value_kind(key) != CKPT_STR)
+    return ckpt_fail(err, CKPT_E_TYPE, -1, "key %zu of the dict is of kind %s, a state dict has names only", i,
+                     ckpt_kind_name(ckpt_value_kind(key)));
+  const char *text = ckpt_value_text(key, &n);
+  if (strlen(text) == n) return CKPT_OK;
+  return ckpt_fail(err, CKPT_E_TYPE, -1, "key %zu of the dict ('%.100s') contains a NUL, a tensor's name cannot", i,
+                   text);
+}
+
+static ckpt_status take_pairs(ckpt_state_dict *sd, size_t *skipped, const ckpt_value *dict, ckpt_error *err) {
+  for (size_t i = 0; i < ckpt_value_pair_count(dict); i++) {
+    const ckpt_value *key = ckpt_value_pair_key(dict, i);
+    ckpt_tensor *t = ckpt_value_tensor(ckpt_value_pair_value(dict, i));
+    CKPT_TRY(check_key(key, i, err));
+    if (t == NULL)
+      ++*skipped;
+    else
+      CKPT_TRY(ckpt_state_dict_set(sd, ckpt_value_text(key, NULL), t, err));
+  }
+  return CKPT_OK;
+}
+
+ckpt_status ckpt_state_dict_from_value(ckpt_state_dict **out, const ckpt_value *dict, size_t *skipped,
+                                       ckpt_error *err) {
+  ckpt_kind kind = ckpt_value_kind(dict);
+  if (kind != CKPT_DICT)
+    return ckpt_fail(err, CKPT_E_TYPE, -1, "a value of kind %s where a state dict was expected", ckpt_kind_name(kind));
   ckpt_state_dict *sd = NULL;
   size_t left_out = 0;
   CKPT_TRY(ckpt_state_dict_new(&sd, err));
-  ckpt_status st = CKPT_OK;
-  for (size_t i = 0; st == CKPT_OK && i < ckpt_value_pair_count(dict); i++) {
-    const ckpt_value *key = ckpt_value_pair_key(dict, i), *v = ckpt_value_pair_value(dict, i);
-    if (ckpt_value_kind(key) != CKPT_STR || ckpt_value_tensor(v) == NULL)
-      left_out++;
-    else
-      st = ckpt_state_dict_set(sd, ckpt_value_text(key, NULL), ckpt_value_tensor(v), err);
-  }
+  ckpt_status st = take_pairs(sd, &left_out, dict, err);
   if (st != CKPT_OK) {
     ckpt_state_dict_free(sd);
     return st;

@@ -1,30 +1,42 @@
 /*
- * zip_read.c - see zip_read.h. libzip is not thread-safe, so all calls into it after open are under one mutex; what it
- * found is remembered per entry and then read without it.
+ * zip_read.c - see zip_read.h.
+ *
+ * libzip opens the archive with ZIP_CHECKCONS: every file that PyTorch writes passes it, and it compares each local
+ * header with the directory. Two things it does not check decide whether two readers see the same records, so they are
+ * checked here: that there is one end record only, and that records neither overlap nor reach into the directory. All
+ * records are therefore located at open (0.3 us each, a quarter of libzip's own time).
+ *
+ * Invariant: after open, everything but `zip` and `at` is constant. libzip is not thread-safe, so inflating, the only
+ * call into it after open, is under the mutex.
  */
 #include "zip_read.h"
 
 #include <libdeflate.h>
 #include <pthread.h>
 #include <stdatomic.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <zip.h>
 
 #include "strmap.h"
 
 enum { MAX_ENTRIES = 1 << 24, MAX_RATIO = 1032 /* deflate's limit */, DEFLATE_SLACK = 4096 };
+enum { END_SIZE = 22, END64_SIZE = 56, LOCATOR_SIZE = 20, CENTRAL_SIZE = 46, LOCAL_SIZE = 30, MAX_COMMENT = 65535 };
+enum { FLAG_ENCRYPTED = 0x0001, FLAG_PATCH = 0x0020, FLAG_STRONG = 0x0040, FLAG_MASKED = 0x2000 };
+enum { DOS_DIRECTORY = 0x10 };
 
 typedef struct entry {
   ckpt_zip_entry info;
-  _Atomic(const unsigned char *) span;
+  size_t header, data; /* offsets of the local header and of the packed bytes; 0 for a record without bytes */
 } entry;
 
 struct ckpt_zip {
   atomic_int refs;
   ckpt_mapping *map;
-  const unsigned char *base; /* bytes of the archive */
-  size_t size, at, last_read; /* at: our source's position; last_read: where libzip read last */
+  const unsigned char *base;    /* bytes of the archive */
+  size_t size, directory;       /* directory: offset of the central directory */
+  size_t start;                 /* of the archive in the mapping, from whose first byte positions in errors count */
+  size_t at;                    /* our source's position */
+  size_t first_seek, last_read; /* where libzip went first since this was set to SIZE_MAX, and read last */
   zip_t *zip;
   zip_error_t source_error;
   pthread_mutex_t lock;
@@ -48,6 +60,7 @@ static zip_int64_t source_seek(ckpt_zip *z, void *data, zip_uint64_t n) {
   zip_int64_t to = zip_source_seek_compute_offset(z->at, z->size, data, n, &z->source_error);
   if (to < 0) return -1;
   z->at = (size_t)to;
+  if (z->first_seek == SIZE_MAX) z->first_seek = z->at;
   return 0;
 }
 
@@ -80,20 +93,40 @@ static zip_int64_t source(void *user, void *data, zip_uint64_t n, zip_source_cmd
 
 /* ---- opening ---- */
 
-static bool has_end_record(const ckpt_zip *z) {
-  size_t low = z->size > 65557 ? z->size - 65557 : 0; /* end record and the longest comment */
-  for (size_t i = z->size; i-- > low;)
-    if (z->size - i >= 22 && memcmp(z->base + i, "PK\5\6", 4) == 0) return true;
-  return false;
+/* The last end record as PyTorch looks for it (anything may follow), or SIZE_MAX. */
+static size_t last_end(const ckpt_zip *z) {
+  size_t low = z->size > END_SIZE + MAX_COMMENT ? z->size - END_SIZE - MAX_COMMENT : 0;
+  for (size_t i = z->size < END_SIZE ? 0 : z->size - END_SIZE + 1; i-- > low;)
+    if (memcmp(z->base + i, "PK\5\6", 4) == 0) return i;
+  return SIZE_MAX;
+}
+
+static int64_t position(const ckpt_zip *z, size_t at) { return (int64_t)(z->start + at); }
+
+/* A download that was cut off often ends at a round number. */
+static ckpt_status no_end(const ckpt_zip *z, ckpt_error *err) {
+  size_t at = z->size < END_SIZE ? 0 : z->size - END_SIZE, mib = z->size >> 20;
+  if (mib > 0 && z->size == mib << 20)
+    return ckpt_fail(err, CKPT_E_CORRUPT, position(z, at),
+                     "zip end record missing at byte %zu, the file ends early (%zu MiB exactly)", z->start + at, mib);
+  return ckpt_fail(err, CKPT_E_CORRUPT, position(z, at),
+                   "zip end record missing at byte %zu, the file ends early after %zu bytes", z->start + at, z->size);
 }
 
 static ckpt_status open_failed(const ckpt_zip *z, zip_error_t *ze, ckpt_error *err) {
-  const char *text = zip_error_strerror(ze);
+  size_t end = last_end(z);
   if (zip_error_code_zip(ze) == ZIP_ER_MEMORY) return ckpt_fail_nomem(err, z->size);
-  if (!has_end_record(z))
-    return ckpt_fail(err, CKPT_E_CORRUPT, (int64_t)z->size, "zip end record missing at byte %zu, the file ends early",
-                     z->size);
-  return ckpt_fail(err, CKPT_E_CORRUPT, -1, "the zip directory is damaged (libzip: %s)", text);
+  if (zip_error_code_zip(ze) == ZIP_ER_EXISTS)
+    return ckpt_fail(err, CKPT_E_CORRUPT, -1, "two records of the zip archive have the same name");
+  if (end == SIZE_MAX) return no_end(z, err);
+  size_t after = z->size - end - END_SIZE, comment = ckpt_le16(z->base + end + 20);
+  if (after != comment)
+    return ckpt_fail(err, CKPT_E_CORRUPT, position(z, end),
+                     "the zip end record at byte %zu is followed by %zu bytes where it announces %zu", z->start + end,
+                     after, comment);
+  return ckpt_fail(err, CKPT_E_CORRUPT, position(z, end),
+                   "the zip directory that the end record at byte %zu describes is damaged (libzip: %s)",
+                   z->start + end, zip_error_strerror(ze));
 }
 
 static ckpt_status open_archive(ckpt_zip *z, ckpt_error *err) {
@@ -107,8 +140,43 @@ static ckpt_status open_archive(ckpt_zip *z, ckpt_error *err) {
   return st;
 }
 
-static ckpt_status refuse(const zip_stat_t *st, ckpt_status status, const char *why, ckpt_error *err) {
-  return ckpt_fail(err, status, -1, "record '%.200s': %s", st->name, why);
+/* Where the directory lies. libzip takes the best of several end records, PyTorch the last: there must be one. */
+static ckpt_status find_directory(ckpt_zip *z, ckpt_error *err) {
+  int comment = 0;
+  zip_get_archive_comment(z->zip, &comment, ZIP_FL_ENC_RAW);
+  size_t end = last_end(z);
+  if (comment < 0 || end == SIZE_MAX || z->size - end - END_SIZE != (size_t)comment)
+    return ckpt_fail(err, CKPT_E_CORRUPT, position(z, end), "the zip archive has two end records");
+  uint64_t at = ckpt_le32(z->base + end + 16);
+  if (end >= LOCATOR_SIZE && memcmp(z->base + end - LOCATOR_SIZE, "PK\6\7", 4) == 0) {
+    uint64_t end64 = ckpt_le64(z->base + end - LOCATOR_SIZE + 8);
+    if (end64 > end || end - end64 < END64_SIZE + LOCATOR_SIZE)
+      return ckpt_fail(err, CKPT_E_CORRUPT, position(z, end - LOCATOR_SIZE),
+                       "the zip64 locator at byte %zu points outside the file", z->start + end - LOCATOR_SIZE);
+    at = ckpt_le64(z->base + end64 + 48);
+  }
+  if (at > end) return ckpt_fail(err, CKPT_E_CORRUPT, position(z, end), "the zip directory lies outside the file");
+  z->directory = (size_t)at;
+  return CKPT_OK;
+}
+
+static ckpt_status refuse(const ckpt_zip *z, size_t at, const char *name, ckpt_status status, const char *why,
+                          ckpt_error *err) {
+  return ckpt_fail(err, status, position(z, at), "record '%.200s' (byte %zu): %s", name, z->start + at, why);
+}
+
+/* What libzip does not hand out: flags, and the name with its length. `at` is where the entry should be. */
+static ckpt_status check_raw(const ckpt_zip *z, size_t at, const char *name, ckpt_error *err) {
+  const unsigned char *p = z->base + at;
+  size_t n = strlen(name);
+  if (z->size - at < CENTRAL_SIZE || memcmp(p, "PK\1\2", 4) != 0)
+    return refuse(z, at, name, CKPT_E_CORRUPT, "the directory has no such entry here", err);
+  if ((ckpt_le16(p + 8) & (FLAG_ENCRYPTED | FLAG_STRONG | FLAG_MASKED)) != 0)
+    return refuse(z, at, name, CKPT_E_UNSUPPORTED, "it is encrypted", err);
+  if ((ckpt_le16(p + 8) & FLAG_PATCH) != 0) return refuse(z, at, name, CKPT_E_UNSUPPORTED, "it is a patch", err);
+  if (ckpt_le16(p + 28) != n || z->size - at - CENTRAL_SIZE < n || memcmp(p + CENTRAL_SIZE, name, n) != 0)
+    return refuse(z, at, name, CKPT_E_CORRUPT, "its name holds a NUL byte or is given twice", err);
+  return CKPT_OK;
 }
 
 static bool is_directory(const ckpt_zip *z, const zip_stat_t *st) {
@@ -116,71 +184,144 @@ static bool is_directory(const ckpt_zip *z, const zip_stat_t *st) {
   zip_uint32_t attributes = 0;
   size_t n = strlen(st->name);
   zip_file_get_external_attributes(z->zip, st->index, 0, &system, &attributes);
-  return (n > 0 && st->name[n - 1] == '/') || ((attributes & 0x10) != 0 && system == ZIP_OPSYS_DOS);
+  return (n > 0 && st->name[n - 1] == '/') || (attributes & DOS_DIRECTORY) != 0;
 }
 
-static ckpt_status check_entry(const ckpt_zip *z, const zip_stat_t *st, ckpt_error *err) {
+static ckpt_status check_entry(const ckpt_zip *z, size_t at, const zip_stat_t *st, ckpt_error *err) {
   const zip_uint64_t need = ZIP_STAT_SIZE | ZIP_STAT_COMP_SIZE | ZIP_STAT_COMP_METHOD | ZIP_STAT_CRC;
-  if ((st->valid & need) != need) return refuse(st, CKPT_E_CORRUPT, "its directory entry is incomplete", err);
+  if ((st->valid & need) != need)
+    return refuse(z, at, st->name, CKPT_E_CORRUPT, "its directory entry is incomplete", err);
   if (st->comp_method != ZIP_CM_STORE && st->comp_method != ZIP_CM_DEFLATE)
-    return refuse(st, CKPT_E_UNSUPPORTED, "neither stored nor deflated", err);
-  if ((st->valid & ZIP_STAT_ENCRYPTION_METHOD) != 0 && st->encryption_method != ZIP_EM_NONE)
-    return refuse(st, CKPT_E_UNSUPPORTED, "encrypted", err);
-  if (st->comp_size > z->size) return refuse(st, CKPT_E_CORRUPT, "longer than the whole file", err);
+    return refuse(z, at, st->name, CKPT_E_UNSUPPORTED, "it is neither stored nor deflated", err);
+  if (st->comp_size > z->size)
+    return refuse(z, at, st->name, CKPT_E_CORRUPT, "it is said to be longer than the whole file", err);
   if (st->comp_method == ZIP_CM_STORE && st->comp_size != st->size)
-    return refuse(st, CKPT_E_CORRUPT, "stored, but with two different sizes", err);
-  if (st->size > 0 && st->comp_size == 0) return refuse(st, CKPT_E_CORRUPT, "has a size but no bytes", err);
-  if (st->size > 0 && is_directory(z, st)) return refuse(st, CKPT_E_CORRUPT, "a directory with contents", err);
+    return refuse(z, at, st->name, CKPT_E_CORRUPT, "it is stored, but its two sizes differ", err);
+  if (st->size > 0 && st->comp_size == 0)
+    return refuse(z, at, st->name, CKPT_E_CORRUPT, "it has a size but no bytes", err);
+  if (st->size > 0 && is_directory(z, st))
+    return refuse(z, at, st->name, CKPT_E_CORRUPT, "it is a directory, but has contents", err);
   return CKPT_OK;
 }
 
-static ckpt_status read_entry(ckpt_zip *z, size_t i, ckpt_error *err) {
+static bool follows_header(const ckpt_zip *z, size_t header, size_t data) {
+  if (header >= z->directory || z->directory - header < LOCAL_SIZE) return false;
+  const unsigned char *p = z->base + header;
+  return memcmp(p, "PK\3\4", 4) == 0 && data == header + LOCAL_SIZE + ckpt_le16(p + 26) + ckpt_le16(p + 28);
+}
+
+/*
+ * Lets libzip read one byte of the packed record and notes where it went: first to the local header, last to the
+ * bytes. libzip reads nothing for a record without bytes.
+ */
+static ckpt_status locate(ckpt_zip *z, size_t i, size_t at, ckpt_error *err) {
+  entry *e = &z->entries[i];
+  unsigned char byte;
+  if (e->info.packed == 0) return CKPT_OK;
+  z->first_seek = SIZE_MAX;
+  zip_file_t *f = zip_fopen_index(z->zip, i, ZIP_FL_COMPRESSED);
+  if (f == NULL) return refuse(z, at, e->info.name, CKPT_E_CORRUPT, zip_strerror(z->zip), err);
+  zip_int64_t got = zip_fread(f, &byte, 1);
+  zip_fclose(f);
+  e->header = z->first_seek;
+  e->data = z->last_read;
+  if (got != 1 || !follows_header(z, e->header, e->data))
+    return refuse(z, at, e->info.name, CKPT_E_CORRUPT, "its bytes cannot be found", err);
+  if (e->data > z->directory || e->info.packed > z->directory - e->data)
+    return refuse(z, e->data, e->info.name, CKPT_E_CORRUPT, "its bytes reach into the zip directory", err);
+  return CKPT_OK;
+}
+
+/* Reads entry i, whose directory entry is at *at, and moves *at to the next one. */
+static ckpt_status read_entry(ckpt_zip *z, size_t i, size_t *at, ckpt_error *err) {
   zip_stat_t st;
   zip_stat_init(&st);
-  if (zip_stat_index(z->zip, i, ZIP_FL_ENC_RAW, &st) != 0)
-    return ckpt_fail(err, CKPT_E_CORRUPT, -1, "zip entry %zu: %s", i, zip_strerror(z->zip));
-  CKPT_TRY(check_entry(z, &st, err));
+  if (zip_stat_index(z->zip, i, ZIP_FL_ENC_RAW, &st) != 0 || st.name == NULL)
+    return ckpt_fail(err, CKPT_E_CORRUPT, position(z, *at), "zip entry %zu: %s", i, zip_strerror(z->zip));
+  CKPT_TRY(check_raw(z, *at, st.name, err));
+  CKPT_TRY(check_entry(z, *at, &st, err));
   z->entries[i].info = (ckpt_zip_entry){st.name, st.size, st.comp_size, st.crc, st.comp_method == ZIP_CM_STORE};
-  if (ckpt_strmap_get(&z->names, st.name, strlen(st.name)) != SIZE_MAX)
-    return refuse(&st, CKPT_E_CORRUPT, "there are two of that name", err);
+  CKPT_TRY(locate(z, i, *at, err));
+  const unsigned char *p = z->base + *at;
+  *at += (size_t)CENTRAL_SIZE + ckpt_le16(p + 28) + ckpt_le16(p + 30) + ckpt_le16(p + 32);
+  if (*at > z->size) return refuse(z, z->size, st.name, CKPT_E_CORRUPT, "its directory entry is cut off", err);
   return ckpt_strmap_set(&z->names, st.name, strlen(st.name), i, err);
+}
+
+static void fold_case(char *to, const char *from, size_t n) {
+  for (size_t i = 0; i < n; i++) to[i] = (char)(from[i] >= 'A' && from[i] <= 'Z' ? from[i] + 32 : from[i]);
+}
+
+/* Puts all names in lower case into `text`, which has room for them, and finds two that are the same. */
+static ckpt_status find_folded(const ckpt_zip *z, ckpt_strmap *folded, char *text, ckpt_error *err) {
+  for (size_t i = 0; i < z->n; i++) {
+    const char *name = z->entries[i].info.name;
+    size_t n = strlen(name), other;
+    fold_case(text, name, n);
+    other = ckpt_strmap_get(folded, text, n);
+    if (other != SIZE_MAX)
+      return ckpt_fail(err, CKPT_E_CORRUPT, -1, "records '%.200s' and '%.200s' differ only in case",
+                       z->entries[other].info.name, name);
+    CKPT_TRY(ckpt_strmap_set(folded, text, n, i, err));
+    text += n;
+  }
+  return CKPT_OK;
 }
 
 /* PyTorch looks records up without regard to ASCII case, so two such names would make it choose at random. */
 static ckpt_status check_folded(const ckpt_zip *z, ckpt_error *err) {
   ckpt_strmap folded = {0};
-  size_t total = 0, at = 0;
-  for (size_t i = 0; i < z->n; i++) total += strlen(z->entries[i].info.name) + 1;
-  char *text = malloc(total + 1);
-  ckpt_status st = text == NULL ? ckpt_fail_nomem(err, total) : CKPT_OK;
-  for (size_t i = 0; st == CKPT_OK && i < z->n; i++) {
-    const char *name = z->entries[i].info.name;
-    size_t n = strlen(name);
-    for (size_t k = 0; k <= n; k++) text[at + k] = (char)(name[k] >= 'A' && name[k] <= 'Z' ? name[k] + 32 : name[k]);
-    if (ckpt_strmap_get(&folded, text + at, n) != SIZE_MAX)
-      st = ckpt_fail(err, CKPT_E_CORRUPT, -1, "record '%.200s': another name differs only in case", name);
-    else
-      st = ckpt_strmap_set(&folded, text + at, n, i, err);
-    at += n + 1;
-  }
+  size_t total = 1;
+  for (size_t i = 0; i < z->n; i++) total += strlen(z->entries[i].info.name);
+  char *text = malloc(total);
+  ckpt_status st = text == NULL ? ckpt_fail_nomem(err, total) : find_folded(z, &folded, text, err);
   ckpt_strmap_free(&folded);
   free(text);
   return st;
 }
 
+static int by_header(const void *pa, const void *pb) {
+  const entry *a = *(const entry *const *)pa, *b = *(const entry *const *)pb;
+  return a->header < b->header ? -1 : a->header > b->header;
+}
+
+static ckpt_status check_overlap(const ckpt_zip *z, ckpt_error *err) {
+  size_t n = 0;
+  const entry **sorted = malloc((z->n + 1) * sizeof *sorted);
+  if (sorted == NULL) return ckpt_fail_nomem(err, (z->n + 1) * sizeof *sorted);
+  for (size_t i = 0; i < z->n; i++)
+    if (z->entries[i].info.packed > 0) sorted[n++] = &z->entries[i];
+  qsort(sorted, n, sizeof *sorted, by_header);
+  ckpt_status st = CKPT_OK;
+  for (size_t i = 1; st == CKPT_OK && i < n; i++) {
+    const entry *a = sorted[i - 1], *b = sorted[i];
+    if (b->header < a->data || b->header - a->data < a->info.packed)
+      st = ckpt_fail(err, CKPT_E_CORRUPT, position(z, b->header), "records '%.200s' and '%.200s' share the byte %zu",
+                     a->info.name, b->info.name, z->start + b->header);
+  }
+  free(sorted);
+  return st;
+}
+
 static ckpt_status read_directory(ckpt_zip *z, ckpt_error *err) {
   zip_int64_t n = zip_get_num_entries(z->zip, 0);
-  if (n < 0 || n > MAX_ENTRIES) return ckpt_fail(err, CKPT_E_LIMIT, -1, "a zip archive of %lld entries", (long long)n);
+  if (n < 0 || n > MAX_ENTRIES)
+    return ckpt_fail(err, CKPT_E_LIMIT, -1, "a zip archive of %lld entries, at most %d are read", (long long)n,
+                     MAX_ENTRIES);
+  CKPT_TRY(find_directory(z, err));
   z->entries = calloc((size_t)n + 1, sizeof *z->entries);
   if (z->entries == NULL) return ckpt_fail_nomem(err, ((size_t)n + 1) * sizeof *z->entries);
   z->n = (size_t)n;
-  for (size_t i = 0; i < z->n; i++) CKPT_TRY(read_entry(z, i, err));
-  return check_folded(z, err);
+  size_t at = z->directory;
+  for (size_t i = 0; i < z->n; i++) CKPT_TRY(read_entry(z, i, &at, err));
+  CKPT_TRY(check_folded(z, err));
+  return check_overlap(z, err);
 }
 
 ckpt_status ckpt_zip_open(ckpt_zip **out, ckpt_mapping *map, size_t offset, size_t size, ckpt_error *err) {
   const unsigned char *base = ckpt_mapping_data(map) + offset;
-  if (size < 4 || memcmp(base, "PK\3\4", 4) != 0) return ckpt_fail(err, CKPT_E_FORMAT, 0, "not a zip archive");
+  if (size < 4 || memcmp(base, "PK\3\4", 4) != 0)
+    return ckpt_fail(err, CKPT_E_FORMAT, (int64_t)offset, "not a zip archive: no PK\\3\\4 at byte %zu", offset);
   ckpt_zip *z = calloc(1, sizeof *z);
   if (z == NULL) return ckpt_fail_nomem(err, sizeof *z);
   atomic_init(&z->refs, 1);
@@ -189,6 +330,7 @@ ckpt_status ckpt_zip_open(ckpt_zip **out, ckpt_mapping *map, size_t offset, size
   z->map = ckpt_mapping_retain(map);
   z->base = base;
   z->size = size;
+  z->start = offset;
   ckpt_status st = open_archive(z, err);
   if (st == CKPT_OK) st = read_directory(z, err);
   if (st != CKPT_OK) {
@@ -222,40 +364,13 @@ size_t ckpt_zip_find(const ckpt_zip *z, const char *name) { return ckpt_strmap_g
 /* ---- bytes ---- */
 
 static ckpt_status record_failed(const ckpt_zip *z, size_t i, const char *why, ckpt_error *err) {
-  return ckpt_fail(err, CKPT_E_CORRUPT, -1, "record '%.200s': %s", z->entries[i].info.name, why);
-}
-
-/* Lets libzip read one byte of the raw member and notes where it looked. Under the lock. */
-static ckpt_status locate(const unsigned char **out, ckpt_zip *z, size_t i, ckpt_error *err) {
-  const ckpt_zip_entry *e = &z->entries[i].info;
-  unsigned char byte;
-  if (e->size == 0) {
-    *out = z->base;
-    return CKPT_OK;
-  }
-  zip_file_t *f = zip_fopen_index(z->zip, i, ZIP_FL_COMPRESSED);
-  if (f == NULL) return record_failed(z, i, zip_strerror(z->zip), err);
-  zip_int64_t got = zip_fread(f, &byte, 1);
-  size_t at = z->last_read;
-  zip_fclose(f);
-  if (got != 1 || at > z->size || e->size > z->size - at || z->base[at] != byte)
-    return record_failed(z, i, "its bytes do not lie inside the file", err);
-  *out = z->base + at;
-  return CKPT_OK;
+  return refuse(z, z->entries[i].data, z->entries[i].info.name, CKPT_E_CORRUPT, why, err);
 }
 
 ckpt_status ckpt_zip_span(const unsigned char **out, ckpt_zip *z, size_t i, ckpt_error *err) {
-  entry *e = &z->entries[i];
-  const unsigned char *span = atomic_load_explicit(&e->span, memory_order_acquire);
-  if (span == NULL) {
-    if (!e->info.stored) return ckpt_fail(err, CKPT_E_UNSUPPORTED, -1, "record '%.200s' is deflated", e->info.name);
-    pthread_mutex_lock(&z->lock);
-    ckpt_status st = locate(&span, z, i, err);
-    pthread_mutex_unlock(&z->lock);
-    if (st != CKPT_OK) return st;
-    atomic_store_explicit(&e->span, span, memory_order_release);
-  }
-  *out = span;
+  const entry *e = &z->entries[i];
+  if (!e->info.stored) return refuse(z, e->data, e->info.name, CKPT_E_UNSUPPORTED, "it is deflated, not stored", err);
+  *out = z->base + e->data;
   return CKPT_OK;
 }
 
@@ -263,34 +378,44 @@ static ckpt_status check_crc(const ckpt_zip *z, size_t i, const unsigned char *b
   const ckpt_zip_entry *e = &z->entries[i].info;
   uint32_t crc = libdeflate_crc32(0, bytes, (size_t)e->size);
   if (e->crc == 0 || crc == e->crc) return CKPT_OK;
-  return ckpt_fail(err, CKPT_E_CORRUPT, e->stored ? (int64_t)(bytes - z->base) : -1,
-                   "record '%.200s': its CRC-32 is %08x, the directory says %08x: the bytes have changed", e->name, crc,
-                   e->crc);
+  size_t at = z->start + z->entries[i].data;
+  return ckpt_fail(err, CKPT_E_CORRUPT, (int64_t)at,
+                   "record '%.200s' (byte %zu): its CRC-32 is %08x, the directory says %08x: the bytes have changed",
+                   e->name, at, crc, e->crc);
 }
 
-/* Inflates through libzip, which checks the CRC as well. Under the lock. */
-static ckpt_status inflate_record(unsigned char *to, ckpt_zip *z, size_t i, ckpt_error *err) {
-  uint64_t size = z->entries[i].info.size;
+/* After all of `size` bytes: NULL if the record ends there, else what libzip found. */
+static const char *end_fault(zip_file_t *f, uint32_t crc) {
   unsigned char extra;
+  zip_int64_t got = zip_fread(f, &extra, 1);
+  int code = zip_error_code_zip(zip_file_get_error(f));
+  if (got == 0 || (got < 0 && code == ZIP_ER_CRC && crc == 0)) return NULL;
+  if (got > 0) return "it inflates to more bytes than the directory says";
+  return code == ZIP_ER_CRC ? "its CRC-32 is not the directory's: the bytes have changed" : zip_file_strerror(f);
+}
+
+/* Inflates through libzip, which compares the CRC as well. Under the lock. */
+static ckpt_status inflate_record(unsigned char *to, ckpt_zip *z, size_t i, ckpt_error *err) {
+  const ckpt_zip_entry *e = &z->entries[i].info;
   zip_file_t *f = zip_fopen_index(z->zip, i, 0);
   if (f == NULL) return record_failed(z, i, zip_strerror(z->zip), err);
-  zip_int64_t got = zip_fread(f, to, size);
-  bool exact = got >= 0 && (uint64_t)got == size && zip_fread(f, &extra, 1) == 0;
-  ckpt_status st = CKPT_OK;
-  if (!exact) {
-    const char *why = zip_error_code_zip(zip_file_get_error(f)) == 0 ? "it does not inflate to the size it states"
-                                                                    : zip_file_strerror(f);
-    st = record_failed(z, i, why, err);
-  }
+  zip_int64_t got = zip_fread(f, to, e->size);
+  const char *why = NULL;
+  if (got < 0)
+    why = zip_file_strerror(f);
+  else if ((uint64_t)got < e->size)
+    why = "it inflates to fewer bytes than the directory says";
+  else
+    why = end_fault(f, e->crc);
+  ckpt_status st = why == NULL ? CKPT_OK : record_failed(z, i, why, err);
   zip_fclose(f);
   return st;
 }
 
 static ckpt_status read_stored(unsigned char *to, ckpt_zip *z, size_t i, ckpt_error *err) {
-  const unsigned char *span = NULL;
-  CKPT_TRY(ckpt_zip_span(&span, z, i, err));
-  CKPT_TRY(check_crc(z, i, span, err));
-  memcpy(to, span, (size_t)z->entries[i].info.size);
+  const unsigned char *bytes = z->base + z->entries[i].data;
+  CKPT_TRY(check_crc(z, i, bytes, err));
+  memcpy(to, bytes, (size_t)z->entries[i].info.size);
   return CKPT_OK;
 }
 
@@ -304,8 +429,10 @@ static ckpt_status read_deflated(unsigned char *to, ckpt_zip *z, size_t i, ckpt_
 ckpt_status ckpt_zip_read(unsigned char **out, ckpt_zip *z, size_t i, ckpt_error *err) {
   const ckpt_zip_entry *e = &z->entries[i].info;
   if (!e->stored && e->size > DEFLATE_SLACK && e->size / MAX_RATIO > e->packed)
-    return ckpt_fail(err, CKPT_E_LIMIT, -1, "record '%.200s' claims to inflate from %llu to %llu bytes", e->name,
-                     (unsigned long long)e->packed, (unsigned long long)e->size);
+    return ckpt_fail(err, CKPT_E_LIMIT, position(z, z->entries[i].data),
+                     "record '%.200s' (byte %zu): %llu bytes cannot inflate to the %llu that the directory states",
+                     e->name, z->start + z->entries[i].data, (unsigned long long)e->packed,
+                     (unsigned long long)e->size);
   unsigned char *bytes = malloc((size_t)e->size + 1);
   if (bytes == NULL) return ckpt_fail_nomem(err, (size_t)e->size + 1);
   ckpt_status st = e->stored ? read_stored(bytes, z, i, err) : read_deflated(bytes, z, i, err);
@@ -318,11 +445,7 @@ ckpt_status ckpt_zip_read(unsigned char **out, ckpt_zip *z, size_t i, ckpt_error
 }
 
 ckpt_status ckpt_zip_check(ckpt_zip *z, size_t i, ckpt_error *err) {
-  if (z->entries[i].info.stored) {
-    const unsigned char *span = NULL;
-    CKPT_TRY(ckpt_zip_span(&span, z, i, err));
-    return check_crc(z, i, span, err);
-  }
+  if (z->entries[i].info.stored) return check_crc(z, i, z->base + z->entries[i].data, err);
   unsigned char *bytes = NULL;
   CKPT_TRY(ckpt_zip_read(&bytes, z, i, err));
   free(bytes);

@@ -3,6 +3,7 @@
  *
  * libzip reads the directory and all headers; it does not say where a stored member's bytes lie, but our source
  * callback over the mapping sees libzip seek to them, and that gives the span without a second parser.
+ * An archive is constant once open: everything here may be called from many threads.
  */
 #ifndef CKPT_ZIP_READ_H
 #define CKPT_ZIP_READ_H
@@ -21,8 +22,9 @@ typedef struct ckpt_zip_entry {
 
 /*
  * Opens the archive that fills bytes [offset, offset+size) of the mapping (a .distcp holds many). Retains the mapping.
- * CKPT_E_FORMAT: not a zip; CKPT_E_CORRUPT: inconsistent, truncated, duplicate names (also names that differ
- * only in ASCII case), encrypted or unknown method; messages carry the byte where it is known.
+ * CKPT_E_FORMAT: no PK\3\4 at `offset`. CKPT_E_CORRUPT: inconsistent, truncated, overlapping records, a second end
+ * record, duplicate names (also such that differ only in ASCII case). CKPT_E_UNSUPPORTED: encrypted, unknown method.
+ * CKPT_E_LIMIT: more than 2^24 entries. Messages name the record and the byte where they are known.
  */
 ckpt_status ckpt_zip_open(ckpt_zip **out, ckpt_mapping *map, size_t offset, size_t size, ckpt_error *err);
 ckpt_zip *ckpt_zip_retain(ckpt_zip *z);
@@ -35,8 +37,8 @@ const ckpt_zip_entry *ckpt_zip_entry_at(const ckpt_zip *z, size_t i);
 size_t ckpt_zip_find(const ckpt_zip *z, const char *name);
 
 /*
- * The bytes of a stored record inside the mapping. CKPT_E_UNSUPPORTED for a deflated one, CKPT_E_CORRUPT if they do
- * not lie inside the archive. Located at the first call, then remembered. Thread-safe.
+ * The bytes of a stored record inside the mapping. CKPT_E_UNSUPPORTED for a deflated one. A record of 0 bytes has
+ * some valid address. They were located at open, so this cannot fail otherwise. Thread-safe.
  */
 ckpt_status ckpt_zip_span(const unsigned char **out, ckpt_zip *z, size_t i, ckpt_error *err);
 

@@ -1,6 +1,19 @@
-/* zip_write.c - see zip_write.h; the byte layout is that of torch-format 1.2. */
+/*
+ * zip_write.c - see zip_write.h. The layout is byte for byte that of PyTorch 2.7+ (its writer over miniz):
+ *
+ *   local header, 30 bytes       PK 3 4 | needed 0 | flags | method 0 | time, date 0 | crc, sizes 0 | name, extra
+ * length name, then [1 0 | length | size, 0 | offset]         zip64: size or offset of 0xFFFFFFFF and more F B |
+ * padding | Z...                                 to the next multiple of 64 payload, then PK 7 8 | crc | size | size
+ * only if there is a payload; sizes of 8 bytes with zip64
+ *   ...
+ *   directory entry, 46 bytes    PK 1 2 | ... as above, with crc and sizes | name | [zip64 without F B]
+ *   PK 6 6 (56 bytes), PK 6 7 (20 bytes), PK 5 6 (22 bytes)
+ *
+ * Invariant: `offset` is what the sink has been given; a record's `offset` is where its local header begins.
+ */
 #include "zip_write.h"
 
+#include <assert.h>
 #include <libdeflate.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,6 +34,7 @@ struct ckpt_zip_writer {
   record *records;
   size_t n, capacity;
   uint64_t id_names, id_crcs; /* the two halves of the serialization id */
+  bool finished;
 };
 
 static bool big(uint64_t v) { return v >= UINT32_MAX; }
@@ -35,13 +49,12 @@ static ckpt_status put(ckpt_zip_writer *w, const void *data, size_t size, ckpt_e
   return CKPT_OK;
 }
 
-/* Length of the zip64 extra of a local header: 0, 12, 20 or 28 bytes. */
-static size_t local_zip64(uint64_t size, uint64_t offset) {
+/* Length of a zip64 extra: 0, 12, 20 or 28 bytes. PyTorch puts the same fields into the local header as into the
+ * directory. */
+static size_t zip64_size(uint64_t size, uint64_t offset) {
   size_t n = (big(size) ? 16u : 0u) + (big(offset) ? 8u : 0u);
   return n == 0 ? 0 : n + 4;
 }
-
-static size_t central_zip64(uint64_t size, uint64_t offset) { return local_zip64(size, offset); }
 
 static size_t padding(uint64_t offset, size_t name_n, size_t zip64) {
   uint64_t start = offset + 30 + name_n + 4 + zip64;
@@ -76,7 +89,9 @@ uint64_t ckpt_zip_writer_offset(const ckpt_zip_writer *w) { return w->offset; }
 
 static ckpt_status new_record(record **out, ckpt_zip_writer *w, const char *name, uint64_t size, ckpt_error *err) {
   size_t n = strlen(w->prefix) + 1 + strlen(name);
-  if (n > MAX_NAME) return ckpt_fail(err, CKPT_E_LIMIT, -1, "a record name of %zu bytes; a zip archive holds at most %d", n, MAX_NAME);
+  if (n > MAX_NAME)
+    return ckpt_fail(err, CKPT_E_LIMIT, -1, "record '%.100s...': a name of %zu bytes, a zip archive holds at most %d",
+                     name, n, MAX_NAME);
   if (w->n == w->capacity) {
     size_t capacity = w->capacity == 0 ? 64 : w->capacity * 2;
     record *more = realloc(w->records, capacity * sizeof *more);
@@ -94,7 +109,7 @@ static ckpt_status new_record(record **out, ckpt_zip_writer *w, const char *name
 
 static ckpt_status put_local(ckpt_zip_writer *w, const record *r, ckpt_error *err) {
   unsigned char h[30] = {'P', 'K', 3, 4}, zip64[28] = {1, 0}, fb[4 + ALIGNMENT] = {'F', 'B'};
-  size_t z = local_zip64(r->size, r->offset), pad = padding(r->offset, r->name_n, z), at = 4;
+  size_t z = zip64_size(r->size, r->offset), pad = padding(r->offset, r->name_n, z), at = 4;
   ckpt_put16(h + 6, r->size == 0 ? 0x0800 : 0x0808);
   ckpt_put16(h + 26, (uint16_t)r->name_n);
   ckpt_put16(h + 28, (uint16_t)(z + 4 + pad));
@@ -112,7 +127,8 @@ static ckpt_status put_local(ckpt_zip_writer *w, const record *r, ckpt_error *er
   return put(w, fb, 4 + pad, err);
 }
 
-static ckpt_status put_payload(uint32_t *crc, ckpt_zip_writer *w, const unsigned char *data, size_t size, ckpt_error *err) {
+static ckpt_status put_payload(uint32_t *crc, ckpt_zip_writer *w, const unsigned char *data, size_t size,
+                               ckpt_error *err) {
   *crc = 0;
   for (size_t at = 0; at < size; at += BLOCK) {
     size_t n = size - at < BLOCK ? size - at : BLOCK;
@@ -124,7 +140,7 @@ static ckpt_status put_payload(uint32_t *crc, ckpt_zip_writer *w, const unsigned
 
 static ckpt_status put_descriptor(ckpt_zip_writer *w, const record *r, ckpt_error *err) {
   unsigned char d[24] = {'P', 'K', 7, 8};
-  bool zip64 = local_zip64(r->size, r->offset) > 0;
+  bool zip64 = zip64_size(r->size, r->offset) > 0;
   if (r->size == 0) return CKPT_OK;
   ckpt_put32(d + 4, r->crc);
   if (zip64) {
@@ -138,6 +154,10 @@ static ckpt_status put_descriptor(ckpt_zip_writer *w, const record *r, ckpt_erro
   return put(w, d, zip64 ? 24 : 16, err);
 }
 
+/*
+ * PyTorch folds std::hash of the names in the order of a libstdc++ hash table, which nothing reads. Ours is FNV-1a in
+ * the order of the records: as deterministic, and equal for files of equal names.
+ */
 static uint64_t name_hash(const char *name) {
   uint64_t h = 0xcbf29ce484222325u;
   for (; *name != '\0'; name++) h = (h ^ (unsigned char)*name) * 0x100000001b3u;
@@ -146,6 +166,7 @@ static uint64_t name_hash(const char *name) {
 
 ckpt_status ckpt_zip_writer_add(ckpt_zip_writer *w, const char *name, const void *data, size_t size, ckpt_error *err) {
   record *r = NULL;
+  assert(!w->finished);
   CKPT_TRY(new_record(&r, w, name, size, err));
   w->id_names = fold(w->id_names, name_hash(name));
   CKPT_TRY(put_local(w, r, err));
@@ -155,7 +176,7 @@ ckpt_status ckpt_zip_writer_add(ckpt_zip_writer *w, const char *name, const void
 
 static ckpt_status put_central(ckpt_zip_writer *w, const record *r, ckpt_error *err) {
   unsigned char h[46] = {'P', 'K', 1, 2}, extra[28] = {1, 0};
-  size_t z = central_zip64(r->size, r->offset), at = 4;
+  size_t z = zip64_size(r->size, r->offset), at = 4;
   ckpt_put16(h + 8, r->size == 0 ? 0x0800 : 0x0808);
   ckpt_put32(h + 16, r->crc);
   ckpt_put32(h + 20, low32(r->size));
@@ -201,15 +222,16 @@ ckpt_status ckpt_zip_writer_finish(ckpt_zip_writer *w, ckpt_error *err) {
   char id[48];
   snprintf(id, sizeof id, "%020llu%020llu", (unsigned long long)w->id_names, (unsigned long long)w->id_crcs);
   CKPT_TRY(ckpt_zip_writer_add(w, ".data/serialization_id", id, 40, err));
+  w->finished = true;
   uint64_t start = w->offset;
   for (size_t i = 0; i < w->n; i++) CKPT_TRY(put_central(w, &w->records[i], err));
   return put_end(w, start, err);
 }
 
 static bool measure_one(uint64_t *offset, uint64_t *central, size_t name_n, uint64_t size) {
-  size_t z = local_zip64(size, *offset);
+  size_t z = zip64_size(size, *offset);
   uint64_t head = 30 + name_n + z + 4 + padding(*offset, name_n, z) + descriptor_size(size, z);
-  *central += 46 + name_n + central_zip64(size, *offset);
+  *central += 46 + name_n + zip64_size(size, *offset);
   return !__builtin_add_overflow(*offset, size, offset) && !__builtin_add_overflow(*offset, head, offset);
 }
 

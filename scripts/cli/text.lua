@@ -1,0 +1,128 @@
+-- text.lua: how sizes, shapes, names and columns look on the screen. Names come from foreign files: nothing that a
+-- terminal would obey gets through.
+
+local M = {}
+
+M.WIDTH = 80
+
+---@param names string[] units, smallest first
+local function scaled(n, names, first)
+  if n < 1000 then return ("%d%s"):format(n, first) end
+  local value, unit = n / 1000, 1
+  while value >= 999.5 and unit < #names do
+    value, unit = value / 1000, unit + 1
+  end
+  return (value < 99.95 and "%.1f %s" or "%.0f %s"):format(value, names[unit])
+end
+
+---Bytes in decimal units: 697 KB.
+---@param n integer
+---@return string
+function M.size(n) return scaled(n, { "KB", "MB", "GB", "TB", "PB" }, " B") end
+
+---A number of values: 75.9 K.
+---@param n integer
+---@return string
+function M.count(n) return scaled(n, { "K", "M", "G", "T" }, "") end
+
+---@param n integer
+---@param word string
+---@return string "1 tensor", "2 tensors"
+function M.plural(n, word) return ("%d %s%s"):format(n, word, n == 1 and "" or "s") end
+
+---@param shape integer[]
+---@return string "64x3x7x7"; "scalar" for no dimension
+function M.shape(shape) return #shape == 0 and "scalar" or table.concat(shape, "x") end
+
+local function as_hex(c) return ("\\x%02x"):format(c:byte()) end
+
+---A name as a terminal may see it: control characters and bytes that are not UTF-8 as \xNN.
+---@param text string
+---@return string
+function M.printable(text)
+  text = text:gsub("[%c\x7F]", as_hex):gsub("\xC2[\x80-\x9F]", function(pair) return pair:gsub(".", as_hex) end)
+  if utf8.len(text) then return text end
+  return (text:gsub("[\x80-\xFF]", as_hex))
+end
+
+local function columns_of(text) return utf8.len(text) or #text end
+
+---At most `width` characters, the cut marked by dots.
+---@param text string
+---@param width integer
+---@return string
+function M.fit(text, width)
+  if columns_of(text) <= width then return text end
+  local cut = utf8.offset(text, math.max(width - 3, 0) + 1) or #text + 1
+  return text:sub(1, cut - 1) .. "..."
+end
+
+---@param text string
+---@param width integer
+---@param right boolean? to the right
+---@return string
+function M.pad(text, width, right)
+  local space = (" "):rep(width - columns_of(text))
+  return right and space .. text or text .. space
+end
+
+local function widths_of(rows, most)
+  local widths = {}
+  for _, row in ipairs(rows) do
+    for i, cell in ipairs(row) do
+      widths[i] = math.min(math.max(widths[i] or 0, columns_of(cell)), most or math.huge)
+    end
+  end
+  return widths
+end
+
+---Lines of aligned columns, two blanks apart and without blanks at the end. `right[i]` aligns column i to the right;
+---a cell wider than `most` pushes its own line only.
+---@param rows string[][]
+---@param right table<integer, boolean>?
+---@param indent string?
+---@param most integer?
+---@return string[]
+function M.columns(rows, right, indent, most)
+  local widths, lines = widths_of(rows, most), {}
+  for n, row in ipairs(rows) do
+    local cells = {}
+    for i, cell in ipairs(row) do cells[i] = M.pad(cell, widths[i], right and right[i]) end
+    lines[n] = ((indent or "  ") .. table.concat(cells, "  ")):gsub("%s+$", "")
+  end
+  return lines
+end
+
+---Prints lines of columns, see M.columns.
+function M.print_columns(...)
+  for _, line in ipairs(M.columns(...)) do io.write(line, "\n") end
+end
+
+---"a, b, c and 4 more"
+---@param names string[]
+---@param shown integer
+---@return string
+function M.some(names, shown)
+  local list = {}
+  for i = 1, math.min(#names, shown) do list[i] = M.printable(names[i]) end
+  return table.concat(list, ", ") .. (#names > shown and (" and %d more"):format(#names - shown) or "")
+end
+
+---A word that can be pasted into a shell.
+---@param word string
+---@return string
+function M.shell(word)
+  if word:find("^[%w%._/+:@%%-]+$") then return word end
+  return "'" .. word:gsub("'", "'\\''") .. "'"
+end
+
+---`*` stands for any characters, `?` for one; everything else for itself. The whole name must match.
+---@param glob string
+---@return fun(name: string): boolean
+function M.glob(glob)
+  local pattern = "^" .. glob:gsub("%*+", "*"):gsub("[%^%$%(%)%%%.%[%]%+%-]", "%%%0")
+    :gsub("%*", ".*"):gsub("%?", ".") .. "$"
+  return function(name) return name:find(pattern) ~= nil end
+end
+
+return M
