@@ -103,12 +103,12 @@ function M.candidates(_, run)
 end
 
 ---Files to test with, as candidates: the trainer's, or else the run's model_<mode>.pth. The runtime takes the first
----that it can open.
----@param run ckpt.Run
+---that it can open. (A policy sees no further than the run's directory, so it cannot look for itself.)
+---@param _ ckpt.Run
 ---@param test_weights string?
 ---@param mode string? "latest" when nil
 ---@return ckpt.Candidate[]
-function M.get_weights(run, test_weights, mode)
+function M.get_weights(_, test_weights, mode)
   local own = { file = "model_" .. (mode or "latest") .. ".pth", mode = "pretrain", must = true }
   if not test_weights or test_weights == "" then return { own } end
   local path = test_weights:find("/", 1, true) and test_weights or "./" .. test_weights

@@ -46,7 +46,12 @@ void *ckpt_arena_alloc(ckpt_arena *a, size_t size, ckpt_error *err) {
 }
 
 char *ckpt_arena_copy(ckpt_arena *a, const void *bytes, size_t n, ckpt_error *err) {
-  char *s = n == SIZE_MAX ? NULL : ckpt_arena_alloc(a, n + 1, err);
+  size_t size;
+  if (!ckpt_add_size(&size, n, 1)) {
+    ckpt_fail_nomem(err, SIZE_MAX);
+    return NULL;
+  }
+  char *s = ckpt_arena_alloc(a, size, err);
   if (s != NULL && n > 0) memcpy(s, bytes, n);
   return s;
 }
