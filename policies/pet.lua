@@ -294,7 +294,8 @@ local function resume(run, source)
   add_log(plan, ("Resuming from weights: %s."):format(join(run.dir, LATEST)))
   load_parts(plan, run)
   local scheduler = source.values.scheduler
-  plan.next_epoch = scheduler and math.tointeger(scheduler.iteration)
+  local finished = scheduler and math.tointeger(scheduler.iteration) -- epochs; the runtime counts them from 1
+  plan.next_epoch = finished and finished + 1
   return plan
 end
 

@@ -338,9 +338,9 @@ local function next_epoch(run, source)
   for _, point in ipairs(epoch and {} or history.points(run)) do
     if point.file == source.file and not point.stale then epoch = point.epoch end
   end
-  if epoch then return epoch + 1 end
   local scheduler = source.values.scheduler
-  return type(scheduler) == "table" and math.tointeger(scheduler.iteration) or nil
+  epoch = epoch or (type(scheduler) == "table" and math.tointeger(scheduler.iteration)) -- the epochs that are finished
+  return epoch and epoch + 1 or nil
 end
 
 -- ---- plans ----

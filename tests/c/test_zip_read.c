@@ -697,7 +697,7 @@ static void test_pytorch_files(void **state) {
 
 static void test_published_files(void **state) {
   (void)state;
-  char line[4096], path[8192];
+  char line[4096], path[2 * 8192];
   int good = 0;
   snprintf(path, sizeof path, "%s", shared("data/real/INDEX.tsv"));
   FILE *f = fopen(path, "r");

@@ -179,7 +179,7 @@ local SAVED = { mode = "resume", file = "model_latest.pth", path = "runs/x/model
                 values = { scheduler = { iteration = 8, info = { best_acc = 0.5 } } } }
 local BOUND = { model = { { "fc.bias", { 5 } } }, parts = ALL, files = { "model_latest.pth" },
                 values = { scheduler = { iteration = 0, info = { best_acc = 0.0 } } } }
-local BACK = { select = "model", mismatched = {}, assign = { { to = "fc.bias", from = "fc.bias" } }, next_epoch = 8,
+local BACK = { select = "model", mismatched = {}, assign = { { to = "fc.bias", from = "fc.bias" } }, next_epoch = 9,
                optimizer = "optimizer", values = { { group = "scheduler", from = "scheduler" } },
                log = { "fc.bias loaded from fc.bias of shape (5,)",
                        "Resuming from weights: runs/x/model_latest.pth.",

@@ -79,7 +79,7 @@ ckpt_status data_load(data_set *out, const char *path, ckpt_error *err) {
 
 bool data_find(char *out, size_t size) {
   char dir[2048];
-  const char *given = getenv("OPTDIGITS");
+  const char *given = getenv("CKPT_DATA");
   if (given != NULL) return snprintf(out, size, "%s", given) < (int)size;
   ssize_t n = readlink("/proc/self/exe", dir, sizeof dir - 1);
   if (n < 0) return false;

@@ -25,7 +25,7 @@ typedef struct data_set {
 /* On failure *out may be half filled. */
 ckpt_status data_load(data_set *out, const char *path, ckpt_error *err);
 
-/* Looks for the data set: $OPTDIGITS, then tests/data/optdigits.pth at or above the executable. False: not found. */
+/* Looks for the data set: $CKPT_DATA, then tests/data/optdigits.pth at or above the executable. False: not found. */
 bool data_find(char *out, size_t size);
 
 #endif

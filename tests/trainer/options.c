@@ -37,7 +37,7 @@ void options_print_help(void) {
       "  --rank N            only rank 0 writes (0)\n"
       "  --seed N            of the first weights and of all shuffling (1)\n"
       "  --set KEY=VALUE     an option for the policy; may be repeated\n"
-      "  --data FILE         the digits ($OPTDIGITS, or tests/data/optdigits.pth above this program)\n"
+      "  --data FILE         the digits ($CKPT_DATA, or tests/data/optdigits.pth above this program)\n"
       "  --quiet             print nothing but errors\n"
       "for tests:\n"
       "  --dump FILE         write weights, momentum, lr, epoch and random state at the end, raw\n"
