@@ -104,9 +104,21 @@ static ckpt_status append_ledger(ckpt_checkpointer *cp, const ckpt_save_plan *pl
   return ckpt_ledger_append(cp->dir, &e, err);
 }
 
+/* The size of a file that is there already. */
+static ckpt_status size_of(uint64_t *bytes, ckpt_checkpointer *cp, const char *name, ckpt_error *err) {
+  ckpt_dir_entry *list = NULL;
+  size_t n = 0;
+  CKPT_TRY(ckpt_dir_list(&list, &n, cp->dir, err));
+  for (size_t i = 0; i < n; i++)
+    if (strcmp(list[i].name, name) == 0) *bytes = list[i].bytes;
+  ckpt_dir_list_free(list, n);
+  return CKPT_OK;
+}
+
 static ckpt_status do_plan(ckpt_checkpointer *cp, ckpt_save_plan *plan, bool best, ckpt_error *err) {
   uint64_t bytes = 0;
   CKPT_TRY(write_with_settings(&bytes, cp, plan, err));
+  if (plan->reuse) CKPT_TRY(size_of(&bytes, cp, plan->file, err));
   for (size_t i = 0; i < plan->aliases.n; i++) CKPT_TRY(ckpt_dir_alias(cp->dir, plan->file, plan->aliases.items[i], err));
   if (!plan->no_ledger) CKPT_TRY(append_ledger(cp, plan, best, bytes, err));
   return ckpt_dir_retire(cp->dir, (const char *const *)plan->retire.items, plan->retire.n, err);

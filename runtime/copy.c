@@ -37,6 +37,7 @@ static void copy_cast(unsigned char *to, const ckpt_tensor *dst, const ckpt_tens
 ckpt_status ckpt_tensor_copy(ckpt_tensor *dst, const ckpt_tensor *src, ckpt_error *err) {
   const void *from, *to;
   CKPT_TRY(check_copy(dst, src, err));
+  CKPT_TRY(ckpt_tensor_check_packed(src, err));
   CKPT_TRY(ckpt_tensor_data(&from, src, err));
   CKPT_TRY(ckpt_tensor_data(&to, dst, err));
   if (ckpt_tensor_numel(src) == 0) return CKPT_OK;
@@ -51,10 +52,10 @@ ckpt_status ckpt_tensor_copy(ckpt_tensor *dst, const ckpt_tensor *src, ckpt_erro
 /* ---- index_select ---- */
 
 static ckpt_status check_index(int *dim, const ckpt_tensor *t, size_t n, const int64_t *index, ckpt_error *err) {
-  int ndim = ckpt_tensor_ndim(t);
+  int ndim = ckpt_tensor_ndim(t), given = *dim;
   if (*dim < 0) *dim += ndim;
   if (*dim < 0 || *dim >= ndim)
-    return ckpt_fail(err, CKPT_E_RANGE, -1, "there is no dimension %d in a tensor of %d", *dim, ndim);
+    return ckpt_fail(err, CKPT_E_RANGE, -1, "there is no dimension %d in a tensor of %d", given, ndim);
   if (ckpt_dtype_per_byte(ckpt_tensor_dtype(t)) > 1)
     return ckpt_fail(err, CKPT_E_UNSUPPORTED, -1, "no index_select on packed %s", ckpt_dtype_name(ckpt_tensor_dtype(t)));
   int64_t size = ckpt_tensor_shape(t)[*dim];

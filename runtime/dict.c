@@ -15,9 +15,16 @@ static double as_number(const ckpt_value *v) {
   return v->kind == CKPT_INT ? (double)v->as.integer : (double)v->as.boolean;
 }
 
+/* Exactly: beyond 2^53 a double stands for one integer only. */
+static bool int_equals(int64_t i, double d) {
+  return d >= -0x1p63 && d < 0x1p63 && d == (double)i && (int64_t)d == i;
+}
+
 static bool equal(const ckpt_value *a, const ckpt_value *b) {
   if (a == b) return true;
   if (a->kind == CKPT_INT && b->kind == CKPT_INT) return a->as.integer == b->as.integer;
+  if (a->kind == CKPT_INT && b->kind == CKPT_FLOAT) return int_equals(a->as.integer, b->as.number);
+  if (a->kind == CKPT_FLOAT && b->kind == CKPT_INT) return int_equals(b->as.integer, a->as.number);
   if (is_number(a) && is_number(b)) return as_number(a) == as_number(b);
   if (a->kind != b->kind) return false;
   if (a->kind == CKPT_NONE) return true;

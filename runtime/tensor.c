@@ -296,6 +296,13 @@ ckpt_status ckpt_tensor_check_spread(const ckpt_tensor *t, ckpt_error *err) {
   return ckpt_fail(err, CKPT_E_LIMIT, -1, "the view spreads a storage of %zu bytes over %zu", have, t->nbytes);
 }
 
+ckpt_status ckpt_tensor_check_packed(const ckpt_tensor *t, ckpt_error *err) {
+  int64_t per = ckpt_dtype_per_byte(t->dtype);
+  if (per == 1 || t->numel == 0 || (ckpt_tensor_is_contiguous(t) && t->offset % per == 0)) return CKPT_OK;
+  return ckpt_fail(err, CKPT_E_UNSUPPORTED, -1, "a %s view that is not contiguous cannot be taken apart: its elements share bytes",
+                   ckpt_dtype_name(t->dtype));
+}
+
 /* ---- digest ---- */
 
 static int digest_gathered(EVP_MD_CTX *md, const ckpt_tensor *t, const void *data) {
@@ -322,6 +329,7 @@ ckpt_status ckpt_tensor_sha256(char out[65], const ckpt_tensor *t, ckpt_error *e
   unsigned char sum[32];
   CKPT_TRY(ckpt_tensor_data(&data, t, err));
   CKPT_TRY(ckpt_tensor_check_spread(t, err));
+  CKPT_TRY(ckpt_tensor_check_packed(t, err));
   EVP_MD_CTX *md = EVP_MD_CTX_new();
   int ok = md != NULL && digest(md, sum, t, data);
   EVP_MD_CTX_free(md);

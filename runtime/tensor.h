@@ -34,6 +34,9 @@ size_t ckpt_tensor_nbytes(const ckpt_tensor *t);
  */
 void ckpt_tensor_gather(void *buffer, const ckpt_tensor *t, const void *data, int64_t start, int64_t count);
 
+/* CKPT_E_UNSUPPORTED for a view of packed elements (quint4x2, quint2x4) that does not lie in whole bytes. */
+ckpt_status ckpt_tensor_check_packed(const ckpt_tensor *t, ckpt_error *err);
+
 /* CKPT_E_LIMIT for a tensor that is far larger than its storage (stride 0 over 2^40 elements): not to be spelled out. */
 ckpt_status ckpt_tensor_check_spread(const ckpt_tensor *t, ckpt_error *err);
 

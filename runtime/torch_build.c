@@ -329,7 +329,7 @@ static bool latin1(unsigned char *out, size_t *n, const ckpt_value *text) {
   size_t length = 0;
   for (size_t i = 0; i < text->as.text.n; length++) {
     if (s[i] >= 0x80 && (s[i] & 0xfc) != 0xc0) return false;
-    out[length] = s[i] < 0x80 ? s[i] : (unsigned char)(s[i] << 6 | (s[i + 1] & 0x3f));
+    out[length] = s[i] < 0x80 ? s[i] : (unsigned char)((s[i] & 3) << 6 | (s[i + 1] & 0x3f));
     i += s[i] < 0x80 ? 1 : 2;
   }
   *n = length;

@@ -3,20 +3,26 @@
  */
 #include "value.h"
 
-#include <stdlib.h>
-
 static bool ends_segment(char c) { return c == '\0' || c == '.' || c == '['; }
+
+/* A decimal integer as Python writes it: no sign but '-', no leading zeros, within 64 bits. */
+static bool is_integer(int64_t *out, const char *text, size_t n) {
+  size_t sign = n > 0 && text[0] == '-' ? 1 : 0;
+  int64_t v = 0;
+  if (n == sign || n > 20 || (text[sign] == '0' && n > 1)) return false;
+  for (size_t i = sign; i < n; i++) {
+    bool digit = text[i] >= '0' && text[i] <= '9';
+    if (!digit || !ckpt_mul_i64(&v, v, 10) || !ckpt_add_i64(&v, v, '0' - text[i])) return false;
+  }
+  if (sign == 0 && v == INT64_MIN) return false;
+  *out = sign == 1 ? v : -v; /* counted downwards, so that the smallest fits */
+  return true;
+}
 
 /* The pair under a decimal integer key of a dict. */
 static size_t find_integer_key(const ckpt_dict *d, const char *text, size_t n) {
-  char digits[24];
-  if (n == 0 || n >= sizeof digits) return SIZE_MAX;
-  memcpy(digits, text, n);
-  digits[n] = '\0';
-  char *end;
   ckpt_value probe = {.kind = CKPT_INT};
-  probe.as.integer = strtoll(digits, &end, 10);
-  return *end == '\0' ? ckpt_dict_find(d, &probe) : SIZE_MAX;
+  return is_integer(&probe.as.integer, text, n) ? ckpt_dict_find(d, &probe) : SIZE_MAX;
 }
 
 static ckpt_value *in_dict(const ckpt_dict *d, const char *text, size_t n) {
@@ -50,18 +56,33 @@ static ckpt_value *step_key(const ckpt_value *v, const char **path) {
 }
 
 static ckpt_value *step_index(const ckpt_value *v, const char **path) {
-  char *end;
-  unsigned long long i = strtoull(*path + 1, &end, 10);
-  if (end == *path + 1 || *end != ']') return NULL;
-  *path = end + 1;
-  return ckpt_value_item(v, (size_t)i);
+  const char *end = strchr(*path, ']');
+  int64_t i = 0;
+  if (end == NULL || !is_integer(&i, *path + 1, (size_t)(end - *path - 1)) || i < 0) return NULL;
+  ckpt_value *found = ckpt_value_item(v, (size_t)i);
+  if (found != NULL) *path = end + 1;
+  return found;
+}
+
+/* A key may itself begin with '.' or '[', so what is there literally is tried first. */
+static ckpt_value *step(const ckpt_value *v, const char **path) {
+  ckpt_value *next = **path == '[' ? step_index(v, path) : NULL;
+  return next != NULL ? next : step_key(v, path);
 }
 
 ckpt_value *ckpt_value_at(const ckpt_value *v, const char *path) {
+  bool first = true;
   while (*path != '\0' && v != NULL) {
-    if (*path == '.') path++;
-    ckpt_value *next = *path == '[' ? step_index(v, &path) : NULL;
-    v = next != NULL ? next : step_key(v, &path);
+    const char *rest = path;
+    if (!first && *rest == '.') rest++;
+    const ckpt_value *next = step(v, &rest);
+    if (next == NULL && first && *path == '.') { /* the leading dot that listings leave out */
+      rest = path + 1;
+      next = step(v, &rest);
+    }
+    v = next;
+    path = rest;
+    first = false;
   }
   return (ckpt_value *)(uintptr_t)v;
 }
