@@ -12,7 +12,7 @@
 
 typedef struct question {
   ckpt_checkpointer *cp;
-  ckpt_run_view *view;
+  ckpt_run_view view;
   const char *function;
   const ckpt_checkpoint *source;
   const char *file, *path, *mode;
@@ -327,7 +327,7 @@ static void push_function(lua_State *L, const ckpt_checkpointer *cp, const char 
 static int ask_candidates(lua_State *L) {
   question *q = lua_touserdata(L, 1);
   push_function(L, q->cp, q->function);
-  ckpt_push_run(L, q->cp, q->view);
+  ckpt_push_run(L, q->cp, &q->view);
   lua_call(L, 2, 1);
   read_candidates(q, L);
   return 0;
@@ -336,7 +336,7 @@ static int ask_candidates(lua_State *L) {
 static int ask_load(lua_State *L) {
   question *q = lua_touserdata(L, 1);
   push_function(L, q->cp, q->function);
-  ckpt_push_run(L, q->cp, q->view);
+  ckpt_push_run(L, q->cp, &q->view);
   ckpt_push_source(L, q->source, q->file, q->path, q->mode);
   lua_call(L, 3, 1);
   read_load_plan(q, L);
@@ -346,19 +346,17 @@ static int ask_load(lua_State *L) {
 static int ask_save(lua_State *L) {
   question *q = lua_touserdata(L, 1);
   push_function(L, q->cp, q->function);
-  ckpt_push_run(L, q->cp, q->view);
+  ckpt_push_run(L, q->cp, &q->view);
   lua_call(L, 2, 1);
   read_save_plan(q, L);
   return 0;
 }
 
 static ckpt_status ask(question *q, lua_CFunction how, ckpt_error *err) {
-  ckpt_run_view view = {0};
-  CKPT_TRY(ckpt_run_view_read(&view, q->cp, err));
-  q->view = &view;
+  CKPT_TRY(ckpt_run_view_read(&q->view, q->cp, err));
   ckpt_status st = ckpt_sandbox_call(q->cp->sandbox, how, q, err);
   ckpt_close_source(ckpt_sandbox_state(q->cp->sandbox));
-  ckpt_run_view_free(&view);
+  ckpt_run_view_free(&q->view);
   return st;
 }
 

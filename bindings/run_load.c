@@ -471,10 +471,9 @@ ckpt_status ckpt_load(ckpt_checkpointer *cp, ckpt_load_report *report, ckpt_erro
   char *path = NULL;
   forget_report(cp);
   ckpt_status st = ckpt_choose_source(&source, &path, &chosen, cp, &here);
-  if (st == CKPT_OK) {
-    cp->loaded = path;
+  cp->loaded = path;
+  if (st == CKPT_OK)
     st = source == NULL ? load_scratch(report, cp, &here) : load_source(report, cp, source, &chosen, path, &here);
-  }
   if (source != NULL) free(chosen.file);
   ckpt_checkpoint_close(source);
   if (st != CKPT_OK && err != NULL) *err = here;

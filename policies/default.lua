@@ -123,8 +123,8 @@ local function aliases_of(file, ...)
   return list
 end
 
-local function point_of(run, file)
-  return { file = file, epoch = run.epoch, step = run.step, metrics = run.metrics }
+local function point_of(run, file, event)
+  return { event = event, file = file, epoch = run.epoch, step = run.step, metrics = run.metrics }
 end
 
 local function saved_line(head, retired)
@@ -137,7 +137,7 @@ end
 ---@return ckpt.SavePlan
 local function plan_save(policy, run)
   local file = names.expand(policy.name or NAME, run)
-  local retired = keep.retired(policy, run, point_of(run, file))
+  local retired = keep.retired(policy, run, point_of(run, file, "save"))
   return {
     file = file,
     aliases = aliases_of(file, alias_of(policy.latest, LATEST, run)),
@@ -147,16 +147,16 @@ local function plan_save(policy, run)
   }
 end
 
--- Earlier names of the best, where the template gives each its own.
-local function stale_bests(run, plan)
-  local files, list = history.files(run), {}
+-- Adds earlier names of the best to what is retired, where the template gives each best a name of its own.
+local function retire_names(policy, run, plan)
+  if not policy.best_alias or not policy.best_alias:find("{", 1, true) then return end
+  local files, latest = history.files(run), alias_of(policy.latest, LATEST, run)
   for _, entry in ipairs(run.ledger) do
     for _, name in ipairs(entry.event == "best" and entry.aliases or {}) do
-      local used = name == plan.file or names.contains(plan.aliases, name) or names.contains(list, name)
-      if files[name] and not used then list[#list + 1] = name end
+      local used = name == plan.file or name == latest or names.contains(plan.aliases, name)
+      if files[name] and not used and not names.contains(plan.retire, name) then table.insert(plan.retire, name) end
     end
   end
-  return list
 end
 
 local function best_line(policy, run, plan, best)
@@ -164,7 +164,7 @@ local function best_line(policy, run, plan, best)
   local line = ("Best so far: %s, %s %s"):format(plan.file, metric, names.number(run.metrics[metric]))
   local old = best and best.metrics[metric]
   if not old then return line end
-  return ("%s (%s of epoch %d)"):format(line, "before: " .. names.number(old), best.epoch)
+  return ("%s (before: %s of epoch %d)"):format(line, names.number(old), best.epoch)
 end
 
 local function refuse_best(run, why)
@@ -183,12 +183,9 @@ local function plan_best(policy, run)
   local latest = not reuse and alias_of(policy.latest, LATEST, run)
   local plan = { file = file, reuse = reuse, result = true, extra = { epoch = run.epoch, step = run.step } }
   plan.aliases = aliases_of(file, latest, alias_of(policy.best_alias, BEST, run))
-  plan.retire = keep.retired(policy, run, point_of(run, file))
-  local line = saved_line(best_line(policy, run, plan, best), plan.retire)
-  if policy.best_alias and policy.best_alias:find("{", 1, true) then
-    table.move(stale_bests(run, plan), 1, #run.files, #plan.retire + 1, plan.retire)
-  end
-  plan.log = { line }
+  plan.retire = keep.retired(policy, run, point_of(run, file, "best"))
+  retire_names(policy, run, plan)
+  plan.log = { saved_line(best_line(policy, run, plan, best), plan.retire) }
   return plan
 end
 

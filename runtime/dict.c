@@ -17,7 +17,8 @@ static double as_number(const ckpt_value *v) {
 
 /* Exactly: beyond 2^53 a double stands for one integer only. */
 static bool int_equals(int64_t i, double d) {
-  return d >= -0x1p63 && d < 0x1p63 && d == (double)i && (int64_t)d == i;
+  const double bound = 9223372036854775808.0; /* 2^63 */
+  return d >= -bound && d < bound && d == (double)i && (int64_t)d == i;
 }
 
 static bool equal(const ckpt_value *a, const ckpt_value *b) {

@@ -120,8 +120,9 @@ static ckpt_status write_int(writer *w, int64_t v) {
   if (v >= 0 && v < 256) return emit_uint(w, 'K', (uint64_t)v, 1);
   if (v >= 0 && v < 65536) return emit_uint(w, 'M', (uint64_t)v, 2);
   if (v >= INT32_MIN && v <= INT32_MAX) return emit_uint(w, 'J', (uint64_t)v, 4);
-  size_t n = 8;
-  while (n > 1 && (v >> (8 * n - 9) == 0 || v >> (8 * n - 9) == -1)) n--; /* minimal two's complement */
+  size_t n = 4; /* minimal two's complement: n bytes hold -limit to limit - 1 */
+  for (int64_t limit = INT64_C(1) << 31; n < 8 && (v < -limit || v >= limit); n++)
+    limit = n == 7 ? INT64_MAX : limit * 256;
   unsigned char b[10] = {0x8a, (unsigned char)n};
   ckpt_put64(b + 2, (uint64_t)v);
   return emit(w, b, 2 + n);

@@ -1,6 +1,8 @@
 -- history.lua: what the ledger says about the run, and which save is the best. Part of policies/default.lua.
 --
--- A point is one save: { epoch, step, file, time, bytes, metrics, stale }. Points are in the order of their epochs.
+-- A point is one save: { epoch, step, file, time, bytes, metrics, stale, best }. Points are in the order of their epochs;
+-- `best` marks what save_best once took. Where there are such marks only they decide what is the best: a trainer that
+-- measures every fifth epoch leaves an old metric beside the saves between.
 -- A run that goes back (an older checkpoint was resumed, or the directory is used afresh) overtakes its own later
 -- entries: those are no points any more, so that they neither win as the best nor are deleted as old.
 local names = require "policies.default.names"
@@ -20,6 +22,7 @@ local function is_same(a, b) return a.epoch == b.epoch and (a.step or 0) == (b.s
 local function merge(point, entry)
   for name, value in pairs(entry.metrics or {}) do point.metrics[name] = value end
   point.time = entry.time or point.time
+  point.best = point.best or entry.event == "best"
   if entry.bytes and entry.bytes > 0 then point.bytes = entry.bytes end
 end
 
@@ -42,7 +45,7 @@ local function mark_stale(points)
   end
 end
 
----The run's saves by the ledger, and `now` ({ epoch, step, file, metrics }) as the last of them.
+---The run's saves by the ledger, and `now` ({ event, epoch, step, file, metrics }) as the last of them.
 ---@param run ckpt.Run
 ---@param now table?
 ---@return table[]
@@ -133,16 +136,28 @@ function M.better(policy, now, best)
   return false, ("%s %s does not beat %s"):format(rule.metric, names.number(value), names.number(old))
 end
 
----The best of a list of points, taking them in their order; nil if none has a usable metric.
+---The point that wins by its metrics, taking them in their order; nil if none has a usable metric.
 ---@param policy ckpt.Policy
 ---@param points table[]
 ---@return table?
-function M.best(policy, points)
+function M.top(policy, points)
   local best
   for _, point in ipairs(points) do
     if M.better(policy, point.metrics, best and best.metrics) then best = point end
   end
   return best
+end
+
+---The best so far: among the points that save_best took, or, in a run without it, among all.
+---@param policy ckpt.Policy
+---@param points table[]
+---@return table?
+function M.best(policy, points)
+  local taken = {}
+  for _, point in ipairs(points) do
+    if point.best then taken[#taken + 1] = point end
+  end
+  return M.top(policy, #taken > 0 and taken or points)
 end
 
 return M

@@ -103,7 +103,7 @@ function pools.best(keep, points, give, policy, best)
     for i = #rest, 1, -1 do
       if rest[i] == best then table.remove(rest, i) end
     end
-    best = history.best(policy, rest)
+    best = history.top(policy, rest)
   end
 end
 
@@ -170,7 +170,7 @@ end
 
 M.DEFAULT = { last = 3, best = 1 }
 
----Names that no pool wants once `now` ({ epoch, step, file, metrics }) is written.
+---Names that no pool wants once `now` ({ event, epoch, step, file, metrics }) is written.
 ---@param policy ckpt.Policy
 ---@param run ckpt.Run
 ---@param now table
