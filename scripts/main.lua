@@ -27,8 +27,7 @@ end
 -- One sentence: argparse puts its proposals on a second line.
 local function tell_usage(argv, message)
   local name = commands[argv[1]] and "ckpt " .. argv[1] or "ckpt"
-  local sentence = message:gsub("%s*\n%s*", ". ")
-  return status.usage(("%s. See: %s --help"):format(sentence:gsub("[.?]$", ""), name))
+  return status.usage(("%s (see: %s --help)"):format(message:gsub("%s*\nD", "; d"), name))
 end
 
 -- A script's arguments are its own: argparse must not look for options among them.

@@ -14,8 +14,8 @@ local ORDER = { "in", "out", "format", "tensors", "bytes" }
 
 ---@param command table the argparse command
 function M.declare(command)
-  command:argument("input", "Checkpoint to read."):argname("IN")
-  command:argument("output", "File to write; it is replaced as a whole."):argname("OUT")
+  command:argument("IN", "Checkpoint to read."):target("input")
+  command:argument("OUT", "File to write; it is replaced as a whole."):target("output")
   command:flag("--json", "One line of JSON.")
 end
 

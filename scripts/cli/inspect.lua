@@ -10,11 +10,11 @@ local text = require "scripts.cli.text"
 local M = { summary = "Show what is in a checkpoint: tensors, values, opaque objects." }
 
 local SHOWN_TENSORS, SHOWN_ENTRIES, SHOWN_OBJECTS = 8, 20, 5
-local NAME_COLUMN = 44
+local NAME_COLUMN = 46
 
 ---@param command table the argparse command
 function M.declare(command)
-  command:argument("file", "Checkpoint to look at."):argname("FILE")
+  command:argument("FILE", "Checkpoint to look at."):target("file")
   command:flag("--json", "One line of JSON.")
   command:flag("--digest", "SHA-256 of each tensor's logical row-major little-endian bytes.")
   command:flag("--all", "List every tensor, not only the first.")
@@ -77,6 +77,7 @@ end
 -- ---- the summary ----
 
 local SCALARS = { int = true, float = true, bool = true, str = true, None = true }
+local CONTAINERS = { dict = true, list = true, tuple = true, set = true, frozenset = true }
 
 local function scalar_text(value)
   if type(value) == "string" then return "'" .. text.fit(text.printable(value), 40) .. "'" end
@@ -121,18 +122,12 @@ local function dtype_sizes(sum)
   return table.concat(words, ", ")
 end
 
-local function count_of(entry)
-  local value = entry.value
-  if SCALARS[entry.kind] then return "" end
-  if entry.kind == "object" then return "" end
-  return text.plural(#value, "value")
-end
+local function count_of(entry) return CONTAINERS[entry.kind] and text.plural(#entry.value, "value") or "" end
 
 local function detail_of(entry)
   if SCALARS[entry.kind] then return scalar_text(entry.value) end
   if entry.kind == "object" then return text.printable(ckpt.object(entry.value).class or "?") end
-  local scalars = { dict = true, list = true, tuple = true, set = true, frozenset = true }
-  return scalars[entry.kind] and sample(entry.value, entry.kind) or ""
+  return CONTAINERS[entry.kind] and sample(entry.value, entry.kind) or ""
 end
 
 local function entry_row(entry, sum)
@@ -215,7 +210,7 @@ local function print_text(cp, survey, entries, args)
   print_tensors(entries, shown)
   print_more(args, entries, shown)
   print_objects(survey.objects)
-  for _, note in ipairs(surveys.notes(survey)) do print("note: " .. note) end
+  for _, note in ipairs(surveys.notes(survey)) do print(text.wrap("note: " .. note, "  ")) end
 end
 
 ---@param args table

@@ -9,8 +9,8 @@ local M = { summary = "Run a Lua script that uses the module ckpt." }
 
 ---@param command table the argparse command
 function M.declare(command)
-  command:argument("script", "Lua file; its integer result is the exit status."):argname("SCRIPT.lua")
-  command:argument("args", "The script's own arguments, in `arg`."):args("*"):argname("ARGS")
+  command:argument("SCRIPT.lua", "Lua file; its integer result is the exit status."):target("script")
+  command:argument("ARGS", "The script's own arguments, in `arg`."):args("*"):target("args")
 end
 
 local function traceback(err) return debug.traceback(tostring(err), 2) end

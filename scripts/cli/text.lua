@@ -108,6 +108,24 @@ function M.some(names, shown)
   return table.concat(list, ", ") .. (#names > shown and (" and %d more"):format(#names - shown) or "")
 end
 
+---Words in lines of at most M.WIDTH columns, the second and further ones indented.
+---@param sentence string
+---@param indent string
+---@return string
+function M.wrap(sentence, indent)
+  local lines, line = {}, nil
+  for word in sentence:gmatch("%S+") do
+    if line and columns_of(line) + 1 + columns_of(word) > M.WIDTH then
+      lines[#lines + 1] = line
+      line = indent .. word
+    else
+      line = line and line .. " " .. word or word
+    end
+  end
+  lines[#lines + 1] = line
+  return table.concat(lines, "\n")
+end
+
 ---A word that can be pasted into a shell.
 ---@param word string
 ---@return string

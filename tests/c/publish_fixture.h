@@ -31,7 +31,8 @@ static inline int tear_down(void **state) {
 #define TEST(function) cmocka_unit_test_setup_teardown(function, set_up, tear_down)
 
 static inline char *join(char *out, const char *dir, const char *name) {
-  snprintf(out, PATH_MAX, "%s/%s", dir, name);
+  int n = snprintf(out, PATH_MAX, "%s/%s", dir, name);
+  assert_true(n > 0 && n < PATH_MAX);
   return out;
 }
 

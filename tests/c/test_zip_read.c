@@ -383,7 +383,7 @@ static void test_refused_records(void **state) {
   expect_refused_record((record){.name = "P/x", .method = 8, .claims = 2}, bad, "it has a size but no bytes");
   expect_refused_record((record){.name = "P/x/", .data = "x"}, bad, "it is a directory, but has contents");
   expect_refused_record((record){.name = "P/x", .data = "x", .attributes = 0x10}, bad, "it is a directory, but has");
-  expect_refused_record((record){.name = "P/x\0y", .name_n = 5, .data = "x"}, bad, "record 'P/x' (byte 36): its name");
+  expect_refused_record((record){.name = "P/x\0y", .name_n = 5, .data = "x"}, bad, "its name holds a NUL byte");
 }
 
 static void test_refused_names(void **state) {
@@ -631,7 +631,7 @@ static void test_threads(void **state) {
   (void)state;
   static archive a;
   static record r[200];
-  static char names[200][16], texts[200][40];
+  static char names[200][32], texts[200][80];
   static reader readers[4];
   pthread_t threads[4];
   opened o;

@@ -41,8 +41,9 @@ def fail(message):
 
 
 def load(path):
-    """torch.load as PyTorch's own default has it since 2.6: weights only."""
-    return torch.load(path, map_location="cpu", weights_only=True)
+    """Weights only, as is PyTorch's own default since 2.6; that of 1.13 does not yet know a float."""
+    weights_only = int(torch.__version__.split(".")[0]) >= 2
+    return torch.load(path, map_location="cpu", weights_only=weights_only)
 
 
 def raw(tensor):
