@@ -4,6 +4,9 @@
  * Reversed, "w is a suffix of m" becomes "w is a prefix of m", and in sorted order the prefixes of a string come before
  * it. So both lists are sorted by their reversed bytes and swept once; a stack holds the sources that are prefixes of
  * each other, and what is left on it at a target are exactly the sources that are suffixes of that target.
+ *
+ * Keys of a model share long ends ("...conv1.weight"), which a sort by comparison would read again and again. Here
+ * eight bytes at a time are sorted as one number, and only names that agree in them go on to the next eight.
  */
 #include "base.h"
 
@@ -11,28 +14,54 @@
 
 typedef struct name {
   const char *end; /* behind the last byte */
-  size_t n, index;
-  bool is_target;
+  size_t n;
+  size_t rank; /* number among the sources; the targets come behind them */
+  uint64_t key;
 } name;
 
-/* How many bytes two names have in common at their ends. */
-static size_t common(const name *a, const name *b) {
-  size_t n = a->n < b->n ? a->n : b->n, i = 0;
-  while (i < n && a->end[-1 - (ptrdiff_t)i] == b->end[-1 - (ptrdiff_t)i]) i++;
-  return i;
+typedef struct group { /* names that agree in their last `depth` bytes */
+  size_t first, n, depth;
+} group;
+
+/* Eight bytes, the last first, from `depth` bytes before the end; zeros where the name is over (it holds none). */
+static uint64_t key_at(const name *a, size_t depth) {
+  size_t left = a->n - depth;
+  uint64_t key = 0;
+  if (left >= 8) return ckpt_le64(a->end - depth - 8);
+  for (size_t i = 0; i < left; i++) key |= (uint64_t)(unsigned char)a->end[-1 - (ptrdiff_t)(depth + i)] << (56 - 8 * i);
+  return key;
 }
 
-static bool is_suffix(const name *a, const name *of) { return common(a, of) == a->n; }
-
-/* By reversed bytes; of equal names the sources first, and those in their own order. */
 static int compare(const void *pa, const void *pb) {
   const name *a = pa, *b = pb;
-  size_t i = common(a, b);
-  if (i < a->n && i < b->n)
-    return (unsigned char)a->end[-1 - (ptrdiff_t)i] < (unsigned char)b->end[-1 - (ptrdiff_t)i] ? -1 : 1;
-  if (a->n != b->n) return a->n < b->n ? -1 : 1;
-  if (a->is_target != b->is_target) return a->is_target ? 1 : -1;
-  return a->index < b->index ? -1 : a->index > b->index;
+  if (a->key != b->key) return a->key < b->key ? -1 : 1;
+  return a->rank < b->rank ? -1 : a->rank > b->rank;
+}
+
+/* Sorts one group and puts on `todo` what is not yet decided: names with the same eight bytes that go on. */
+static size_t sort_group(name *names, group g, group *todo, size_t pending) {
+  name *a = names + g.first;
+  for (size_t i = 0; i < g.n; i++) a[i].key = key_at(&a[i], g.depth);
+  qsort(a, g.n, sizeof *a, compare);
+  for (size_t i = 0, next; i < g.n; i = next) {
+    for (next = i + 1; next < g.n && a[next].key == a[i].key;) next++;
+    if (next - i > 1 && (a[i].key & 0xff) != 0) todo[pending++] = (group){g.first + i, next - i, g.depth + 8};
+  }
+  return pending;
+}
+
+/* By reversed bytes; of equal names the sources first, and those in their own order. `todo` has room for n/2 + 1. */
+static void sort(name *names, size_t n, group *todo) {
+  size_t pending = 1;
+  todo[0] = (group){0, n, 0};
+  while (pending > 0) {
+    group g = todo[--pending];
+    pending = sort_group(names, g, todo, pending);
+  }
+}
+
+static bool is_suffix(const name *a, const name *of) {
+  return a->n <= of->n && memcmp(a->end - a->n, of->end - a->n, a->n) == 0;
 }
 
 static bool at_boundary(const name *target, const name *source, char boundary) {
@@ -40,30 +69,29 @@ static bool at_boundary(const name *target, const name *source, char boundary) {
   return source->n > 0 && target->end[-1 - (ptrdiff_t)source->n] == boundary;
 }
 
-static void fill(name *names, size_t n, const char *const *texts, bool is_target) {
-  for (size_t i = 0; i < n; i++) {
-    size_t length = strlen(texts[i]);
-    names[i] = (name){texts[i] + length, length, i, is_target};
-  }
-}
-
 /* The longest source on the stack that fits; the stack is no deeper than the target is long. */
 static size_t pick(const name *target, const name *names, const size_t *stack, size_t depth, char boundary) {
   while (depth > 0 && !at_boundary(target, &names[stack[depth - 1]], boundary)) depth--;
-  return depth == 0 ? SIZE_MAX : names[stack[depth - 1]].index;
+  return depth == 0 ? SIZE_MAX : names[stack[depth - 1]].rank;
 }
 
-static void sweep(size_t *out, const name *names, size_t n, size_t *stack, char boundary) {
+static void sweep(size_t *out, const name *names, size_t n, size_t n_sources, size_t *stack, char boundary) {
   size_t depth = 0;
   for (size_t i = 0; i < n; i++) {
     while (depth > 0 && !is_suffix(&names[stack[depth - 1]], &names[i])) depth--;
-    if (names[i].is_target) {
-      out[names[i].index] = pick(&names[i], names, stack, depth, boundary);
+    if (names[i].rank >= n_sources) {
+      out[names[i].rank - n_sources] = pick(&names[i], names, stack, depth, boundary);
       continue;
     }
-    if (depth > 0 && names[stack[depth - 1]].n == names[i].n)
-      depth--; /* an equal source: the last wins, and the stack stays short */
+    if (depth > 0 && names[stack[depth - 1]].n == names[i].n) depth--; /* equal: the last wins, the stack stays short */
     stack[depth++] = i;
+  }
+}
+
+static void fill(name *names, size_t n, const char *const *texts, size_t rank) {
+  for (size_t i = 0; i < n; i++) {
+    size_t length = strlen(texts[i]);
+    names[i] = (name){texts[i] + length, length, rank + i, 0};
   }
 }
 
@@ -71,19 +99,21 @@ ckpt_status ckpt_align(size_t **out, size_t n_targets, const char *const *target
                        const char *const *sources, char boundary, ckpt_error *err) {
   size_t n = n_targets + n_sources;
   name *names = calloc(n + 1, sizeof *names);
+  group *todo = calloc(n / 2 + 1, sizeof *todo);
   size_t *found = calloc(n_targets + 1, sizeof *found), *stack = calloc(n + 1, sizeof *stack);
   ckpt_status st = CKPT_OK;
-  if (names == NULL || found == NULL || stack == NULL) {
+  if (names == NULL || todo == NULL || found == NULL || stack == NULL) {
     free(found);
     st = ckpt_fail_nomem(err, n * sizeof *names);
   } else {
-    fill(names, n_sources, sources, false);
-    fill(names + n_sources, n_targets, targets, true);
-    qsort(names, n, sizeof *names, compare);
-    sweep(found, names, n, stack, boundary);
+    fill(names, n_sources, sources, 0);
+    fill(names + n_sources, n_targets, targets, n_sources);
+    sort(names, n, todo);
+    sweep(found, names, n, n_sources, stack, boundary);
     *out = found;
   }
   free(names);
+  free(todo);
   free(stack);
   return st;
 }

@@ -16,7 +16,7 @@ header() { printf '#include <ckpt/%s>\n' "$1" | gcc $strict -Iruntime/include -I
 header_cxx() { printf '#include <ckpt/%s>\n' "$1" | g++ -std=c++11 -Wall -Wextra -Werror -Iruntime/include -Ibindings/include -fsyntax-only -x c++ -; }
 core_without_lua() { ! grep -nE '#include *[<"](lua|lauxlib|lualib)\.h' -r runtime; }
 core_is_quiet() { ! grep -nE '\b(printf|puts|fputs|perror|exit|abort)\(' runtime/*.c; }
-no_marks() { ! grep -nE 'TODO|FIXME|XXX|HACK' -r runtime bindings scripts policies tests Makefile --include='*.c' --include='*.h' --include='*.lua' --include=Makefile; }
+no_marks() { ! grep -nE '\b(TODO|FIXME|XXX|HACK)\b' -r runtime bindings scripts policies tests Makefile --include='*.c' --include='*.h' --include='*.lua' --include=Makefile; }
 no_globals() { # writable data or bss in the core, read-only tables aside
   local objects; objects=$(ls "$B"/obj/runtime/*.o) || return 1
   ! nm -A $objects | grep -E ' [BbDdC] ' | grep -vE ' [Dd] \.?(data\.rel\.ro|rows|names|.*\.[0-9]+)$' | grep -E ' [BbC] '

@@ -1,7 +1,7 @@
 -- convert.lua: `ckpt convert IN OUT`: the same values, tensors and objects in a file that we wrote.
 --
--- IN is verified first: the new file's checksums must not vouch for bytes that the old ones had given up. OUT may be IN;
--- it is replaced as a whole, or left as it was.
+-- IN is verified first: the new file's checksums must not vouch for bytes that the old ones had given up.
+-- OUT may be IN; it is replaced as a whole, or left as it was.
 
 local ckpt = require "ckpt"
 local json = require "scripts.cli.json"

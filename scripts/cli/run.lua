@@ -1,7 +1,7 @@
 -- run.lua: `ckpt run SCRIPT.lua ARGS...`: a script of the user's own, with all of Lua and `require "ckpt"`.
 --
--- Everything after the script's name is the script's: it is in `arg` and `...`, as with the stand-alone interpreter. The
--- script is text, never bytecode. The integer that it returns is the exit status.
+-- Everything after the script's name is the script's: it is in `arg` and `...`, as with the stand-alone interpreter.
+-- The script is text, never bytecode. The integer that it returns is the exit status.
 
 local status = require "scripts.cli.status"
 

@@ -108,18 +108,17 @@ function M.some(names, shown)
   return table.concat(list, ", ") .. (#names > shown and (" and %d more"):format(#names - shown) or "")
 end
 
----Words in lines of at most M.WIDTH columns, the second and further ones indented.
+---Words in lines of at most M.WIDTH columns, the second and further ones indented; leading blanks stay.
 ---@param sentence string
 ---@param indent string
 ---@return string
 function M.wrap(sentence, indent)
-  local lines, line = {}, nil
-  for word in sentence:gmatch("%S+") do
-    if line and columns_of(line) + 1 + columns_of(word) > M.WIDTH then
-      lines[#lines + 1] = line
-      line = indent .. word
+  local lines, line = {}, sentence:match("^%s*%S*")
+  for word in sentence:sub(#line + 1):gmatch("%S+") do
+    if columns_of(line) + 1 + columns_of(word) <= M.WIDTH then
+      line = line .. " " .. word
     else
-      line = line and line .. " " .. word or word
+      lines[#lines + 1], line = line, indent .. word
     end
   end
   lines[#lines + 1] = line

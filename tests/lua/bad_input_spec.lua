@@ -282,9 +282,9 @@ describe("a run directory", function()
       pending("no right to mount a small file system")
       return
     end
-    local before = saved(run, 2)
+    saved(run, 2)
     os.execute("head -c 1000000 /dev/zero > '" .. run .. "/filler' 2> /dev/null")
-    before = scratch.names(run)
+    local before = scratch.names(run)
     local cp = assert(open(run))
     assert(cp:load())
     local ok, message, code = cp:save(3)

@@ -1,6 +1,7 @@
 /*
  * checkpoints.c - what a training program writes to get checkpoints: it binds its arrays and variables by name once,
- * loads once, and saves after each epoch. No other file of the trainer speaks to the checkpointer.
+ * loads once, and saves after each epoch. No other file of the trainer speaks to the checkpointer, but that main.c asks
+ * it for the next epoch and closes it.
  */
 #include "checkpoints.h"
 
@@ -12,9 +13,8 @@ static ckpt_status bind(ckpt_checkpointer *cp, trainer *t, ckpt_error *e) {
   for (const net_param *p = net_params; p < net_params + NET_PARAMS && !st; p++) {
     char slot[64];
     snprintf(slot, sizeof slot, "%s.momentum_buffer", p->name);
-    st = ckpt_bind_tensor(cp, "model", p->name, CKPT_F32, net_param_data(&t->weights, p), p->ndim, p->shape, e);
-    if (!st)
-      st = ckpt_bind_tensor(cp, "optimizer", slot, CKPT_F32, net_param_data(&o->buffer, p), p->ndim, p->shape, e);
+    st = ckpt_bind_tensor(cp, "model", p->name, CKPT_F32, net_data(&t->weights, p), p->ndim, p->shape, e);
+    if (!st) st = ckpt_bind_tensor(cp, "optimizer", slot, CKPT_F32, net_data(&o->buffer, p), p->ndim, p->shape, e);
   }
   if (!st) st = ckpt_bind_double(cp, "optimizer", "lr", &o->lr, e);
   if (!st) st = ckpt_bind_double(cp, "optimizer", "initial_lr", &o->initial_lr, e);

@@ -10,7 +10,7 @@ if ! "$PYTHON" -c 'import torch' 2>/dev/null; then
   echo "1..0 # SKIP no torch"
   exit 0
 fi
-# shellcheck source=lib.sh
+# shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 twin() { "$PYTHON" -W ignore "$here/torch_twin.py" "$@"; }
 

@@ -3,7 +3,7 @@
 # Kills at every fsync of one save and in the middle of an epoch, then RUNS (20) runs that are killed at random moments.
 # environment: TRAINER (build/trainer), KILL_RUNS, KILL_SEED, KILL_EPOCHS (8)
 set -u
-# shellcheck source=lib.sh
+# shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 runs=${1:-${KILL_RUNS:-20}}
 seed=${2:-${KILL_SEED:-$(date +%N)}}

@@ -58,8 +58,8 @@ static void print_load(const ckpt_load_report *r, int64_t next_epoch) {
 }
 
 static void print_epoch(const trainer *t, double lr, bool improved) {
-  printf("epoch %3lld  step %5lld  loss %.4f  acc %.4f  lr %-8g%s\n", (long long)t->iteration, (long long)t->step,
-         t->loss, t->cur_acc, lr, improved ? " best" : "");
+  printf("epoch %3lld  step %5lld  loss %.4f  acc %.4f  lr %g%s\n", (long long)t->iteration, (long long)t->step,
+         t->loss, t->cur_acc, lr, improved ? "  best" : "");
   fflush(stdout);
 }
 
@@ -87,15 +87,9 @@ static ckpt_status train(trainer *t, ckpt_checkpointer *cp, const data_set *data
 static ckpt_status run(trainer *t, const data_set *data, options *o, ckpt_error *err) {
   ckpt_checkpointer *cp = NULL;
   ckpt_load_report loaded;
-  ckpt_checkpointer_options co = {.dir = o->dir,
-                                  .policy = o->policy,
-                                  .weights = o->weights,
-                                  .auto_resume = o->auto_resume,
-                                  .rank = (int)o->rank,
-                                  .set = o->set,
-                                  .log = log_line,
-                                  .log_user = o};
-  ckpt_status st = checkpoints_open(&cp, &loaded, &co, t, err);
+  o->run.log = log_line;
+  o->run.log_user = o;
+  ckpt_status st = checkpoints_open(&cp, &loaded, &o->run, t, err);
   if (st == CKPT_OK && !o->quiet) print_load(&loaded, ckpt_next_epoch(cp));
   if (st == CKPT_OK) st = train(t, cp, data, o, err);
   ckpt_checkpointer_close(cp);

@@ -23,7 +23,7 @@ typedef struct activations {
   float probability[NET_CLASSES];
 } activations;
 
-float *net_param_data(net *n, const net_param *p) { return (float *)(void *)((char *)n + p->offset); }
+float *net_data(net *n, const net_param *p) { return (float *)(void *)((char *)n + p->offset); }
 
 float *net_floats(net *n) { return (float *)(void *)n; }
 

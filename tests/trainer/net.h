@@ -48,7 +48,7 @@ typedef struct net_param {
 extern const net_param net_params[NET_PARAMS];
 
 /* The first float of a parameter in a net. */
-float *net_param_data(net *n, const net_param *p);
+float *net_data(net *n, const net_param *p);
 
 /* All numbers of a net as one array of NET_FLOATS. */
 float *net_floats(net *n);

@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { MAX_RANK = 1 << 20 };
+
 static const struct option long_options[] = {
     {"dir", required_argument, NULL, 'd'},
     {"epochs", required_argument, NULL, 'e'},
@@ -66,6 +68,14 @@ static bool parse_number(int64_t *out, const char *name, const char *text) {
   return *rest == '\0';
 }
 
+static bool parse_rank(int *out, const char *text) {
+  int64_t rank = 0;
+  if (!parse_number(&rank, "rank", text)) return false;
+  if (rank > MAX_RANK) fprintf(stderr, "trainer: --rank %s: at most %d\n", text, MAX_RANK);
+  *out = (int)rank;
+  return rank <= MAX_RANK;
+}
+
 static bool parse_kill_in_save(options *o, const char *text) {
   const char *rest = NULL;
   if (!parse_prefix(&o->kill_in_save, &rest, "kill-in-save", text)) return false;
@@ -94,19 +104,19 @@ static bool take_flag(bool *out, bool value) {
 
 static bool take(options *o, int c) {
   switch (c) {
-    case 'd': return take_string(&o->dir, optarg);
-    case 'p': return take_string(&o->policy, optarg);
-    case 'w': return take_string(&o->weights, optarg);
+    case 'd': return take_string(&o->run.dir, optarg);
+    case 'p': return take_string(&o->run.policy, optarg);
+    case 'w': return take_string(&o->run.weights, optarg);
     case 'D': return take_string(&o->data, optarg);
     case 'u': return take_string(&o->dump, optarg);
     case 'o': return add_set(o, optarg);
     case 'e': return parse_number(&o->epochs, "epochs", optarg);
-    case 'r': return parse_number(&o->rank, "rank", optarg);
+    case 'r': return parse_rank(&o->run.rank, optarg);
     case 's': return parse_number(&o->seed, "seed", optarg);
     case 'k': return parse_number(&o->kill_at_step, "kill-at-step", optarg);
     case 'K': return parse_kill_in_save(o, optarg);
-    case 'a': return take_flag(&o->auto_resume, true);
-    case 'A': return take_flag(&o->auto_resume, false);
+    case 'a': return take_flag(&o->run.auto_resume, true);
+    case 'A': return take_flag(&o->run.auto_resume, false);
     case 'q': return take_flag(&o->quiet, true);
     case 'h': return take_flag(&o->help, true);
     default: return false;
@@ -114,12 +124,12 @@ static bool take(options *o, int c) {
 }
 
 bool options_parse(options *o, int argc, char **argv) {
-  *o = (options){.epochs = 24, .seed = 1, .kill_at_fsync = 1, .auto_resume = true};
+  *o = (options){.run = {.auto_resume = true}, .epochs = 24, .seed = 1, .kill_at_fsync = 1};
+  o->run.set = o->set;
   for (int c; (c = getopt_long(argc, argv, "h", long_options, NULL)) != -1;)
     if (!take(o, c)) return false;
   if (o->help) return true;
   if (optind < argc) fprintf(stderr, "trainer: '%s' is not an option; see --help\n", argv[optind]);
-  if (o->dir == NULL) fprintf(stderr, "trainer: --dir is needed: where the checkpoints are; see --help\n");
-  if (o->rank > 1 << 20) fprintf(stderr, "trainer: --rank %lld: at most %d\n", (long long)o->rank, 1 << 20);
-  return optind == argc && o->dir != NULL && o->rank <= 1 << 20;
+  if (o->run.dir == NULL) fprintf(stderr, "trainer: --dir is needed: where the checkpoints are; see --help\n");
+  return optind == argc && o->run.dir != NULL;
 }

@@ -12,8 +12,9 @@
 #include "net.h"
 
 enum { SGD_STEP_SIZE = 8 };
-#define SGD_GAMMA 0.5 /* a power of two: initial_lr * gamma^k and PyTorch's repeated lr *= gamma are the same number \
-                       */
+#define SGD_GAMMA                                                                                    \
+  0.5 /* a power of two: initial_lr * gamma^k and PyTorch's repeated lr *= gamma are the same number \
+       */
 
 typedef struct sgd {
   double lr, initial_lr, momentum, dampening, weight_decay;

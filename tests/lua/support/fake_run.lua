@@ -1,4 +1,4 @@
--- fake_run.lua: what a policy gets and what the runtime makes of its plans, in plain Lua, for specs without the runtime.
+-- fake_run.lua: what a policy gets and what the runtime makes of its plans, in plain Lua: for specs of policies alone.
 --
 -- State dicts have the interface of the real ones (#sd, sd[name], pairs in order) and hold { shape =, dtype = }.
 -- `ckpt.align` is the definition, quadratic. `apply` plays the runtime: it checks a save plan by the contract in
@@ -191,7 +191,9 @@ function M.dump(value, indent)
     if type(a) ~= type(b) then return type(a) == "number" end
     return a < b
   end)
-  for i, key in ipairs(keys) do lines[i] = indent .. "  " .. tostring(key) .. " = " .. M.dump(value[key], indent .. "  ") end
+  for i, key in ipairs(keys) do
+    lines[i] = ("%s  %s = %s"):format(indent, tostring(key), M.dump(value[key], indent .. "  "))
+  end
   return "{\n" .. table.concat(lines, "\n") .. "\n" .. indent .. "}"
 end
 

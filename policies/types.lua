@@ -1,0 +1,198 @@
+---@meta
+-- types.lua: what a policy gets, may set and returns, for editors that know LuaCATS. Nothing loads this file.
+-- The words that go with it are in README.md.
+
+-- ---- the policy ----
+
+---The table that a policy file returns. Every field has a default.
+---@class ckpt.Policy
+---@field resume? "auto"|false|ckpt.ResumeItem[]|fun(run: ckpt.Run): "auto"|ckpt.ResumeItem[]|nil
+---@field load? ckpt.LoadFields
+---@field best? ckpt.BestFields
+---@field better? fun(now: table<string, number>, best: table<string, number>): boolean instead of mode, tie, min_delta
+---@field name? string template of the file's name, "model_{infix}{epoch}.pth"
+---@field latest? string|false template of the newest file's other name, "model_latest.pth"
+---@field best_alias? string|false template of the best file's other name, "model_best.pth"
+---@field keep? ckpt.KeepFields|false
+---@field reuse? boolean false: save_best writes even what save has just written
+---@field candidates? fun(policy: ckpt.Policy, run: ckpt.Run): ckpt.Candidate[]
+---@field plan_load? fun(policy: ckpt.Policy, run: ckpt.Run, source: ckpt.Source): ckpt.LoadPlan
+---@field plan_save? fun(policy: ckpt.Policy, run: ckpt.Run): ckpt.SavePlan
+---@field plan_best? fun(policy: ckpt.Policy, run: ckpt.Run): ckpt.SavePlan
+---@field kept? fun(policy: ckpt.Policy, run: ckpt.Run): ckpt.Kept[]
+
+---"auto", a name in the directory, a path, or a whole candidate.
+---@alias ckpt.ResumeItem string|ckpt.Candidate
+
+---@class ckpt.LoadFields
+---@field weights? string|string[] paths in the file, the first that holds tensors is the state dict
+---@field strip? string|string[] prefixes that go when every key of the file has them
+---@field map? string|false|ckpt.Map|fun(key: string, shape: integer[]): string? "auto", a name in maps/, or a map
+---@field maps? (string|ckpt.Map)[] what "auto" looks through
+---@field rgb2bgr? boolean|string reverse the input channels of the first convolution, or of this key
+---@field align? ckpt.AlignFields
+---@field require? ckpt.RequireFields
+
+---@class ckpt.AlignFields
+---@field mode? "suffix"|"exact"
+---@field boundary? string|false the character before a suffix; false: none, as in Pet
+---@field fanout? boolean one tensor of the file may fill many
+
+---The load contract. Globs speak of model keys; * stands for any characters.
+---@class ckpt.RequireFields
+---@field matched? number share of the model keys that must be filled when pre-training
+---@field resume? number the same for a resume
+---@field must? string[] globs of keys that must be filled
+---@field may_miss? string[] globs of keys that do not count
+---@field parts? boolean false: a resumed file may lack what the trainer has bound besides the model
+
+---@class ckpt.BestFields
+---@field metric? string
+---@field mode? "max"|"min"
+---@field tie? "last"|"first"
+---@field min_delta? number
+
+---Pools: a file stays if any of them wants it.
+---@class ckpt.KeepFields
+---@field last? integer
+---@field best? integer
+---@field every? { epochs?: integer, steps?: integer }
+---@field hourly? integer
+---@field max_bytes? number|string 20000000000, "20GB" or "20GiB"
+---@field pin? string[]|fun(point: ckpt.Point): boolean globs of file names
+
+---One save of the run, as the ledger has it.
+---@class ckpt.Point
+---@field file string
+---@field epoch integer
+---@field step? integer
+---@field time? integer
+---@field bytes? integer
+---@field metrics table<string, number>
+---@field best boolean
+---@field stale boolean
+
+---A file of maps/.
+---@class ckpt.Map
+---@field id string
+---@field from? string
+---@field to? string
+---@field detect? { keys: string[] } the file is of this kind if it has all of them
+---@field table? string[][] rows of { key in the file, key from here on }
+---@field rename? fun(key: string, shape: integer[]): string? instead of `table`
+---@field first_conv? string the key that rgb2bgr converts, after mapping
+
+---@class ckpt.PetPolicy: ckpt.Policy
+---@field get_weights fun(run: ckpt.Run, test_weights: string?, mode: string?): ckpt.Candidate[]
+---@field load_weights fun(policy: ckpt.Policy, run: ckpt.Run, source: ckpt.Source): ckpt.LoadPlan
+
+-- ---- what a policy gets ----
+
+---@class ckpt.Run
+---@field dir string
+---@field weights? string
+---@field auto_resume boolean
+---@field rank integer
+---@field options table<string, string>
+---@field files ckpt.File[] sorted by name
+---@field ledger ckpt.LedgerEntry[] oldest first
+---@field epoch integer
+---@field step? integer
+---@field metrics table<string, number>
+---@field parts string[]
+---@field values table<string, table>
+---@field model ckpt.StateDict
+
+---@class ckpt.File
+---@field name string
+---@field bytes integer
+---@field mtime integer
+---@field inode? integer equal for two names of one file
+
+---@class ckpt.LedgerEntry
+---@field event "save"|"best"|string
+---@field time? integer
+---@field epoch? integer
+---@field step? integer
+---@field file? string
+---@field bytes integer 0 for a file that was reused
+---@field best boolean
+---@field aliases string[]
+---@field retired string[]
+---@field metrics table<string, number>
+
+---@class ckpt.Source
+---@field mode "resume"|"pretrain"|"scratch"
+---@field file? string as the candidate had it
+---@field path? string
+---@field format? string
+---@field keys? string[]
+---@field values? table
+---@field state_dict? fun(path: string): ckpt.StateDict?
+
+---Names and shapes, in the file's or the model's order: #sd, sd[name], pairs(sd).
+---@class ckpt.StateDict
+---@field [string] ckpt.Tensor?
+---@operator len: integer
+
+---@class ckpt.Tensor
+---@field shape integer[]
+---@field dtype string
+
+-- ---- what a policy returns ----
+
+---@class ckpt.Candidate
+---@field file string
+---@field mode "resume"|"pretrain"
+---@field must? boolean an error if it is not valid
+
+---{ "index_select", dimension, indices }, 0-based
+---@class ckpt.Op
+---@field [1] "index_select"
+---@field [2] integer
+---@field [3] integer[]
+
+---@class ckpt.Assignment
+---@field to string
+---@field from string
+---@field ops? ckpt.Op[]
+
+---@class ckpt.LoadPlan
+---@field select? string
+---@field assign? ckpt.Assignment[]
+---@field mismatched? string[]
+---@field optimizer? string
+---@field values? { group: string, from: string }[]
+---@field next_epoch? integer
+---@field refuse? string
+---@field log? string[]
+
+---@class ckpt.SavePlan
+---@field file? string
+---@field reuse? boolean
+---@field aliases? string[]
+---@field retire? string[]
+---@field parts? string[]
+---@field extra? table
+---@field set? table<string, table>
+---@field ledger? boolean
+---@field result? boolean
+---@field log? string[]
+
+---@class ckpt.Kept
+---@field file string
+---@field reasons string[]
+
+-- ---- the library ----
+
+---@class ckpt.PolicyLibrary
+---@field none userdata Python's None
+ckpt = {}
+
+---For each target the index of the longest source that is a suffix of it, or false. With `boundary`, the suffix must be
+---the whole name or follow that character.
+---@param targets string[]
+---@param sources string[]
+---@param boundary string?
+---@return (integer|false)[]
+function ckpt.align(targets, sources, boundary) end

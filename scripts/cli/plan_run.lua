@@ -1,0 +1,205 @@
+-- plan_run.lua: `ckpt plan DIR`, which checkpoint a resume would take; `ckpt plan --save DIR`, what a save would do.
+
+local ckpt = require "ckpt"
+local json = require "scripts.cli.json"
+local run_dir = require "scripts.cli.run_dir"
+local status = require "scripts.cli.status"
+local text = require "scripts.cli.text"
+
+local M = {}
+
+-- ---- resume ----
+
+-- Files newer than the chosen one (all, if none is) that do not verify: { file, why }.
+local function refused(dir, files, chosen)
+  local list, seen, since = {}, { [chosen and chosen.inode or -1] = true }, chosen and chosen.mtime or 0
+  for _, file in ipairs(files) do
+    if file.name:find("%.pth$") and not seen[file.inode] and file.mtime >= since then
+      local cp, message = ckpt.open(run_dir.join(dir, file.name), { verify = true })
+      if cp then cp:close() else list[#list + 1] = { file = file.name, why = message } end
+      seen[file.inode] = true
+    end
+  end
+  return list
+end
+
+local function find_file(dir, files, path)
+  for _, file in ipairs(files) do
+    if path == run_dir.join(dir, file.name) then return file end
+  end
+end
+
+local function epoch_of(path)
+  local cp = ckpt.open(path)
+  return cp and run_dir.epoch_in(cp)
+end
+
+---@class plan_run.Resume
+---@field mode string? nil when no candidate could be read
+---@field path string?
+---@field epoch integer?
+---@field refused { file: string, why: string }[]
+---@field message string? why there is no mode
+---@field code string?
+
+---What a resume in the directory would take. Nothing is bound, so the load contract is not asked.
+---@param cp userdata a checkpointer of the directory
+---@param dir string
+---@return plan_run.Resume?, string? message, string? code
+function M.resume(cp, dir)
+  local files, ledger, code = cp:files()
+  if not files then return nil, ledger, code end
+  local plan, message
+  plan, message, code = cp:plan_load()
+  if not plan then
+    return { message = message, code = code, refused = code == "policy" and {} or refused(dir, files) }
+  end
+  local chosen = plan.path and find_file(dir, files, plan.path)
+  return { mode = plan.mode, path = plan.path, epoch = plan.path and epoch_of(plan.path),
+           refused = (chosen or not plan.path) and refused(dir, files, chosen) or {} }
+end
+
+---"epoch 24 (model_epoch24.pth, verified)", or what happens instead.
+---@param resume plan_run.Resume
+---@return string
+function M.resume_text(resume)
+  if resume.message then return "nothing: " .. text.printable(resume.message) end
+  if resume.mode == "scratch" then return "nothing: a run here starts from scratch" end
+  local name = text.printable(resume.path:match("[^/]+$") or resume.path)
+  if not resume.epoch then return ("%s (verified)"):format(name) end
+  return ("epoch %d (%s, verified)"):format(resume.epoch, name)
+end
+
+local RESUME_ORDER = { "dir", "mode", "path", "epoch", "verified", "refused", "error" }
+
+---@param dir string
+---@param resume plan_run.Resume
+---@return table for json.print
+function M.resume_object(dir, resume)
+  local list = {}
+  for i, item in ipairs(resume.refused) do list[i] = json.object({ "file", "why" }, item) end
+  return json.object(RESUME_ORDER, {
+    dir = dir, mode = resume.mode or json.null, path = resume.path or json.null, epoch = resume.epoch or json.null,
+    verified = resume.path ~= nil, refused = list, error = resume.message,
+  })
+end
+
+local function print_resume(resume)
+  if resume.mode then print("resume takes " .. M.resume_text(resume)) end
+  for _, item in ipairs(resume.refused) do
+    if item.why ~= resume.message then print(text.wrap("refused: " .. text.printable(item.why), "  ")) end
+  end
+end
+
+---@param args table
+---@return integer status
+function M.run_resume(args)
+  local cp, resume, message, code
+  cp, message, code = run_dir.open_existing(args)
+  if not cp then return status.fail(message, code) end
+  resume, message, code = M.resume(cp, args.dir)
+  if not resume then return status.fail(message, code, args.dir) end
+  if args.json then json.print(M.resume_object(args.dir, resume)) else print_resume(resume) end
+  return resume.message and status.fail(resume.message, resume.code) or status.OK
+end
+
+-- ---- save ----
+
+local function number_or_text(word)
+  local value = tonumber(word)
+  if word == "true" or word == "false" then value = word == "true" end
+  if value == nil then return word end
+  return value
+end
+
+local function prepare(cp, args)
+  for _, item in ipairs(args.metric) do cp:set_metric(item[1], item[2]) end
+  if args.step then cp:set_step(args.step) end
+  for _, item in ipairs(args.value) do
+    local group, path = item[1]:match("^([^.]+)%.(.+)$")
+    if not group then return nil, ("'%s' is not of the form group.key=value"):format(item[1]), "argument" end
+    local ok, message, code = cp:set(group, path, number_or_text(item[2]))
+    if not ok then return nil, message, code end
+  end
+  return true
+end
+
+-- The epoch after the newest one of the ledger.
+local function next_epoch(ledger)
+  local newest = 0
+  for _, entry in ipairs(ledger) do newest = math.max(newest, entry.epoch or 0) end
+  return newest + 1
+end
+
+local SAVE_ORDER = { "file", "reuse", "aliases", "retire", "result", "log", "error" }
+
+local function save_object(answer)
+  if answer.error then return json.object(SAVE_ORDER, answer) end
+  answer.file = answer.file or json.null
+  return json.object(SAVE_ORDER, answer)
+end
+
+local function ask(cp, epoch, best)
+  local plan, message, code = cp:plan_save(epoch, best)
+  return plan or { error = message, code = code }
+end
+
+local function print_names(what, names, sizes)
+  for _, name in ipairs(names) do
+    local size = sizes[name] and ("  (%s)"):format(text.size(sizes[name])) or ""
+    print(("             %-7s %s%s"):format(what, text.printable(name), size))
+  end
+end
+
+local function print_answer(title, plan, sizes)
+  local first = plan.error and "the policy fails: " .. plan.error
+    or not plan.file and "writes nothing"
+    or (plan.reuse and "keeps   " or "writes  ") .. plan.file
+  print(("  %-9s  %s"):format(title, text.printable(first)))
+  if plan.error then return end
+  print_names("alias", plan.aliases, {})
+  print_names("retires", plan.retire, sizes)
+  for _, line in ipairs(plan.log) do
+    print(text.wrap("             log     " .. text.printable(line), (" "):rep(21)))
+  end
+end
+
+local function sizes_of(files)
+  local sizes = {}
+  for _, file in ipairs(files) do sizes[file.name] = file.bytes end
+  return sizes
+end
+
+local function print_save(args, epoch, answers, files)
+  print(("%s, epoch %d, each call by itself"):format(text.printable(args.dir), epoch))
+  print_answer("save", answers[1], sizes_of(files))
+  print_answer("save_best", answers[2], sizes_of(files))
+  if answers[1].error then
+    print(("a real save would write model_epoch%d.pth and delete nothing"):format(epoch))
+  end
+end
+
+---@param args table
+---@return integer status
+function M.run_save(args)
+  local cp, ok, message, code
+  cp, message, code = run_dir.open(args, { dir = args.dir, auto_resume = true })
+  if not cp then return status.fail(message, code) end
+  ok, message, code = prepare(cp, args)
+  if not ok then return status.fail(message, code) end
+  local files, ledger
+  files, ledger, code = cp:files()
+  if not files then return status.fail(ledger, code, args.dir) end
+  local epoch = args.epoch or next_epoch(ledger)
+  local answers = { ask(cp, epoch, false), ask(cp, epoch, true) }
+  if args.json then
+    json.print(json.object({ "dir", "epoch", "save", "save_best" }, {
+      dir = args.dir, epoch = epoch, save = save_object(answers[1]), save_best = save_object(answers[2]),
+    }))
+  else
+    print_save(args, epoch, answers, files)
+  end
+  return (answers[1].error or answers[2].error) and status.FAILED or status.OK
+end
+
+return M
