@@ -22,7 +22,7 @@ static void policy_print(void *user, const char *line) { ckpt_log(user, CKPT_LOG
 
 /* ---- the policy ---- */
 
-static const char *const functions[] = {"candidates", "plan_load", "plan_save", "plan_best"};
+static const char *const functions[] = {"candidates", "plan_load", "plan_save", "plan_best", "kept"};
 
 /* A policy is a table; the functions that it lacks are the default policy's. Stack: the two tables. */
 static int complete_policy(lua_State *L) {

@@ -19,7 +19,7 @@ typedef struct name {
   uint64_t key;
 } name;
 
-typedef struct group { /* names that agree in their last `depth` bytes */
+typedef struct group { /* names that agree in their last `depth` bytes, with the keys of the next eight */
   size_t first, n, depth;
 } group;
 
@@ -32,31 +32,66 @@ static uint64_t key_at(const name *a, size_t depth) {
   return key;
 }
 
-static int compare(const void *pa, const void *pb) {
+static void swap(name *a, name *b) {
+  name kept = *a;
+  *a = *b;
+  *b = kept;
+}
+
+static void load_keys(name *names, group g) {
+  for (size_t i = 0; i < g.n; i++) names[g.first + i].key = key_at(&names[g.first + i], g.depth);
+}
+
+/* Chosen by a hash, so that no usual order of names is a bad one. */
+static uint64_t pivot(const name *names, group g) {
+  return names[g.first + (size_t)((g.first + g.n * 31 + g.depth) * UINT64_C(0x9e3779b97f4a7c15) >> 32) % g.n].key;
+}
+
+/* Puts smaller keys before `key` and larger ones behind it; `middle` becomes the group of the equal ones. */
+static void partition(name *names, group g, uint64_t key, group *middle) {
+  size_t low = g.first, high = g.first + g.n;
+  for (size_t i = low; i < high;) {
+    if (names[i].key < key)
+      swap(&names[i++], &names[low++]);
+    else if (names[i].key > key)
+      swap(&names[i], &names[--high]);
+    else
+      i++;
+  }
+  *middle = (group){low, high - low, g.depth};
+}
+
+static int by_rank(const void *pa, const void *pb) {
   const name *a = pa, *b = pb;
-  if (a->key != b->key) return a->key < b->key ? -1 : 1;
   return a->rank < b->rank ? -1 : a->rank > b->rank;
 }
 
-/* Sorts one group and puts on `todo` what is not yet decided: names with the same eight bytes that go on. */
-static size_t sort_group(name *names, group g, group *todo, size_t pending) {
-  name *a = names + g.first;
-  for (size_t i = 0; i < g.n; i++) a[i].key = key_at(&a[i], g.depth);
-  qsort(a, g.n, sizeof *a, compare);
-  for (size_t i = 0, next; i < g.n; i = next) {
-    for (next = i + 1; next < g.n && a[next].key == a[i].key;) next++;
-    if (next - i > 1 && (a[i].key & 0xff) != 0) todo[pending++] = (group){g.first + i, next - i, g.depth + 8};
+/* Names with the same eight bytes: either they are over, and equal, or the next eight decide. */
+static void descend(name *names, group g, group *todo, size_t *pending) {
+  if (g.n < 2) return;
+  if ((names[g.first].key & 0xff) == 0) {
+    qsort(names + g.first, g.n, sizeof *names, by_rank);
+    return;
   }
-  return pending;
+  g.depth += 8;
+  load_keys(names, g);
+  todo[(*pending)++] = g;
 }
 
 /* By reversed bytes; of equal names the sources first, and those in their own order. `todo` has room for n/2 + 1. */
 static void sort(name *names, size_t n, group *todo) {
-  size_t pending = 1;
-  todo[0] = (group){0, n, 0};
+  size_t pending = 0;
+  todo[pending++] = (group){0, n, 0};
+  load_keys(names, todo[0]);
   while (pending > 0) {
-    group g = todo[--pending];
-    pending = sort_group(names, g, todo, pending);
+    group g = todo[--pending], middle;
+    if (g.n < 2) continue;
+    partition(names, g, pivot(names, g), &middle);
+    group low = {g.first, middle.first - g.first, g.depth};
+    group high = {middle.first + middle.n, g.n - low.n - middle.n, g.depth};
+    if (low.n > 1) todo[pending++] = low;
+    if (high.n > 1) todo[pending++] = high;
+    descend(names, middle, todo, &pending);
   }
 }
 

@@ -33,7 +33,7 @@ typedef ckpt_status (*opcode)(machine *m, ckpt_error *err);
 
 size_t ckpt_pickle_memory_limit(size_t size) {
   size_t limit;
-  return ckpt_mul_size(&limit, size, 96) && ckpt_add_size(&limit, limit, 1 << 16) ? limit : SIZE_MAX;
+  return ckpt_mul_size(&limit, size, 128) && ckpt_add_size(&limit, limit, 1 << 16) ? limit : SIZE_MAX;
 }
 
 /* ---- errors ---- */

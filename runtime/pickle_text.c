@@ -196,7 +196,7 @@ ckpt_value *ckpt_pickle_float(ckpt_document *doc, const unsigned char *s, size_t
     number = strtod_l(text, &end, c);
     freelocale(c);
   }
-  if (end == text || *end != '\0') {
+  if (end == text || end != text + n) {
     ckpt_fail(err, CKPT_E_CORRUPT, -1, "'%.*s' is no float", (int)(n < 40 ? n : 40), (const char *)s);
     return NULL;
   }

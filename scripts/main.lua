@@ -46,6 +46,6 @@ return function(argv)
   if ok then return commands[result.command].run(result) end
   if type(result) ~= "table" then error(result, 0) end
   if result.usage then return tell_usage(argv, result.usage) end
-  print("ckpt " .. ckpt.version)
+  io.write("ckpt ", ckpt.version, "\n")
   return status.OK
 end

@@ -1,8 +1,8 @@
 -- history.lua: what the ledger says about the run, and which save is the best. Part of policies/default.lua.
 --
 -- A point is one save: { epoch, step, file, time, bytes, metrics, stale, best }, in the order of the epochs. `best`
--- marks what save_best once took. Where there are such marks only they decide what is the best: a trainer that measures every
--- fifth epoch leaves an old metric beside the saves between.
+-- marks what save_best once took. Where there are such marks only they decide what is the best: a trainer that
+-- measures every fifth epoch leaves an old metric beside the saves between.
 -- A run that goes back (an older checkpoint was resumed, or the directory is used afresh) overtakes its own later
 -- entries: those are no points any more, so that they neither win as the best nor are deleted as old.
 local names = require "policies.default.names"

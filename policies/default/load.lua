@@ -336,7 +336,7 @@ end
 local function next_epoch(run, source)
   local epoch = math.tointeger(source.values.epoch)
   for _, point in ipairs(epoch and {} or history.points(run)) do
-    if point.file == source.file and not point.stale then epoch = point.epoch end
+    if point.file == source.file then epoch = point.epoch end
   end
   local scheduler = source.values.scheduler
   epoch = epoch or (type(scheduler) == "table" and math.tointeger(scheduler.iteration)) -- the epochs that are finished

@@ -31,7 +31,7 @@ local function tell(args, format, tensors)
       ["in"] = args.input, out = args.output, format = format, tensors = tensors, bytes = bytes,
     }))
   else
-    print(("%s -> %s: %s, %s"):format(text.printable(args.input), text.printable(args.output),
+    text.say(("%s -> %s: %s, %s"):format(text.printable(args.input), text.printable(args.output),
       text.plural(tensors, "tensor"), text.size(bytes)))
   end
 end

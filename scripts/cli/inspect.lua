@@ -158,20 +158,20 @@ local function summary_rows(survey)
 end
 
 local function print_summary(cp, survey)
-  print(("%s  %s, %s, %s"):format(text.printable(cp.path), cp.format:gsub("-", " "), text.size(cp.bytes),
+  text.say(("%s  %s, %s, %s"):format(text.printable(cp.path), cp.format:gsub("-", " "), text.size(cp.bytes),
     text.plural(#survey.tensors, "tensor")))
   for _, line in ipairs(text.columns(summary_rows(survey), nil, "  ", NAME_COLUMN)) do
-    print(text.fit(line, text.WIDTH))
+    text.say(text.fit(line, text.WIDTH))
   end
   local more = #survey.entries - SHOWN_ENTRIES
-  if more > 0 then print(("  ... %d more entries"):format(more)) end
+  if more > 0 then text.say(("  ... %d more entries"):format(more)) end
 end
 
 -- ---- the tensors ----
 
 local function print_digests(entries)
   for _, entry in ipairs(entries) do
-    print(("%-64s  %s"):format(entry.sha256 or "(no data)", text.printable(entry.name)))
+    text.say(("%-64s  %s"):format(entry.sha256 or "(no data)", text.printable(entry.name)))
   end
 end
 
@@ -187,9 +187,8 @@ end
 -- "... 204 more": and how to see them.
 local function print_more(args, entries, shown)
   if shown == #entries then return end
-  local head = entries[#entries].name:match("^[^.]+%.?[^.]*%.")
-  local file = text.shell(args.file)
-  print(("  ... %d more (--all)%s"):format(#entries - shown,
+  local head, file = entries[#entries].name:match("^[^.]+%.?[^.]*%."), text.shell(args.file)
+  text.say(("  ... %d more (--all)%s"):format(#entries - shown,
     head and (", or: ckpt inspect %s --select %s"):format(file, text.shell(head .. "*")) or ""))
 end
 
@@ -199,18 +198,18 @@ local function print_objects(objects)
     rows[i] = { text.printable(objects[i].name), text.printable(objects[i].class) }
   end
   text.print_columns(rows, nil, "  opaque  ", NAME_COLUMN)
-  if #objects > SHOWN_OBJECTS then print(("  opaque  ... %d more (--json)"):format(#objects - SHOWN_OBJECTS)) end
+  if #objects > SHOWN_OBJECTS then text.say(("  opaque  ... %d more (--json)"):format(#objects - SHOWN_OBJECTS)) end
 end
 
 local function print_text(cp, survey, entries, args)
   if args.digest then return print_digests(entries) end
   print_summary(cp, survey)
   local shown = (args.all or args.select) and #entries or math.min(#entries, SHOWN_TENSORS)
-  if shown > 0 then print() end
+  if shown > 0 then text.say() end
   print_tensors(entries, shown)
   print_more(args, entries, shown)
   print_objects(survey.objects)
-  for _, note in ipairs(surveys.notes(survey)) do print(text.wrap("note: " .. note, "  ")) end
+  for _, note in ipairs(surveys.notes(survey)) do text.say(text.wrap("note: " .. note, "  ")) end
 end
 
 ---@param args table
@@ -227,7 +226,7 @@ function M.run(args)
     if not ok then return status.fail(message, code, args.file) end
   end
   if args.json then print_json(cp, survey, entries, args) else print_text(cp, survey, entries, args) end
-  if args.select and #entries == 0 and not args.json then print("no tensor's name fits " .. args.select) end
+  if args.select and #entries == 0 and not args.json then text.say("no tensor's name fits " .. args.select) end
   return status.OK
 end
 

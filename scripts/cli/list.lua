@@ -173,7 +173,7 @@ local function print_rows(rows)
   for i, row in ipairs(rows) do table_rows[i + 1] = cells_of(row, metrics, format) end
   for i = 1, #metrics + 3 do right[i] = true end
   text.print_columns(table_rows, right, " ")
-  if #names > #metrics then print(text.wrap(" further metrics (--json): " .. text.some(
+  if #names > #metrics then text.say(text.wrap(" further metrics (--json): " .. text.some(
     { table.unpack(names, MAX_METRICS + 1) }, 8), "  ")) end
 end
 
@@ -181,13 +181,13 @@ end
 local function print_aliases(rows)
   for _, row in ipairs(rows) do
     if row.aliases[1] then
-      print(text.wrap((" = %s: %s"):format(text.printable(row.file), text.some(row.aliases, 8)), "   "))
+      text.say(text.wrap((" = %s: %s"):format(text.printable(row.file), text.some(row.aliases, 8)), "   "))
     end
   end
 end
 
 local function print_text(dir, run)
-  if #run.rows == 0 then print(text.printable(dir) .. ": no checkpoints") else print_rows(run.rows) end
+  if #run.rows == 0 then text.say(text.printable(dir) .. ": no checkpoints") else print_rows(run.rows) end
   print_aliases(run.rows)
   local words = { "resume takes " .. plan_run.resume_text(run.resume) .. "." }
   if run.retired > 0 then
@@ -195,9 +195,9 @@ local function print_text(dir, run)
   end
   words[#words + 1] = run.has_ledger and "Ledger: " .. LEDGER or "No ledger: epochs are what the files say."
   if run.others > 0 then words[#words + 1] = "Besides: " .. text.plural(run.others, "file") .. " of another kind." end
-  print(text.wrap(table.concat(words, " "), "  "))
+  text.say(text.wrap(table.concat(words, " "), "  "))
   for _, row in ipairs(run.rows) do
-    if row.fault then print(text.wrap("note: " .. text.printable(row.fault), "  ")) end
+    if row.fault then text.say(text.wrap("note: " .. text.printable(row.fault), "  ")) end
   end
 end
 

@@ -10,7 +10,7 @@ local text = require "scripts.cli.text"
 
 local M = {}
 
-local SHOWN = 12
+local SHOWN, SHOWN_LOG = 12, 3
 local NO_RUN = "/nonexistent/ckpt-plan" -- weights that are loaded belong to no run
 
 ---@class plan_load.Report
@@ -142,11 +142,21 @@ end
 local function print_rows(report, all)
   local shown, hidden = shown_rows(report.rows, all)
   text.print_columns(shown, nil, "  ", 46)
-  if hidden > 0 then print(("  ... %d more (--all)"):format(hidden)) end
+  if hidden > 0 then text.say(("  ... %d more (--all)"):format(hidden)) end
 end
 
 local function print_list(title, names, all)
-  if #names > 0 then print(text.wrap(title .. text.some(names, all and #names or 6), "  ")) end
+  if #names > 0 then text.say(text.wrap(title .. text.some(names, all and #names or 6), "  ")) end
+end
+
+local function print_log(lines, all)
+  for i, line in ipairs(lines) do
+    if i > SHOWN_LOG and not all then
+      text.say(("policy: ... %d more lines (--all)"):format(#lines - SHOWN_LOG))
+      break
+    end
+    text.say(text.wrap("policy: " .. text.printable(line), "  "))
+  end
 end
 
 local function percent(part, whole) return whole == 0 and 100 or 100 * part / whole end
@@ -154,30 +164,31 @@ local function percent(part, whole) return whole == 0 and 100 or 100 * part / wh
 -- The status that belongs to it.
 local function print_verdict(plan, report)
   if plan.refuse then
-    print(text.wrap("refused: " .. text.printable(plan.refuse), "  "))
+    text.say(text.wrap("refused: " .. text.printable(plan.refuse), "  "))
   elseif #report.wrong > 0 then
-    print(text.wrap("a load would fail: " .. text.some(report.wrong, 3), "  "))
+    text.say(text.wrap("a load would fail: " .. text.some(report.wrong, 3), "  "))
   else
-    print "contract: ok"
+    text.say "contract: ok"
     return status.OK
   end
-  print "nothing would be loaded"
+  text.say "nothing would be loaded"
   return status.FAILED
 end
 
 local function print_text(args, plan, report)
-  print(("%s -> model (%s)"):format(text.printable(plan.path or args.load or args.dir), text.plural(#report.rows, "key")))
+  local from = text.printable(plan.path or args.load or args.dir)
+  text.say(("%s -> model (%s)"):format(from, text.plural(#report.rows, "key")))
   if plan.mode == "scratch" then
-    print "the policy takes no file: the model stays as initialised"
+    text.say "the policy takes no file: the model stays as initialised"
     return
   end
   print_rows(report, args.all)
-  print(("matched %d of %d keys, %.1f %% of the bytes"):format(report.matched, #report.rows,
+  text.say(("matched %d of %d keys, %.1f %% of the bytes"):format(report.matched, #report.rows,
     percent(report.filled, report.bytes)))
   print_list("missing: ", report.missing, args.all)
   print_list("unused in the file: ", report.unexpected, args.all)
   print_list("mismatched: ", plan.mismatched, args.all)
-  for _, line in ipairs(plan.log) do print(text.wrap("policy: " .. text.printable(line), "  ")) end
+  print_log(plan.log, args.all)
   print_verdict(plan, report)
 end
 

@@ -85,9 +85,9 @@ function M.resume_object(dir, resume)
 end
 
 local function print_resume(resume)
-  if resume.mode then print("resume takes " .. M.resume_text(resume)) end
+  if resume.mode then text.say("resume takes " .. M.resume_text(resume)) end
   for _, item in ipairs(resume.refused) do
-    if item.why ~= resume.message then print(text.wrap("refused: " .. text.printable(item.why), "  ")) end
+    if item.why ~= resume.message then text.say(text.wrap("refused: " .. text.printable(item.why), "  ")) end
   end
 end
 
@@ -147,7 +147,7 @@ end
 local function print_names(what, names, sizes)
   for _, name in ipairs(names) do
     local size = sizes[name] and ("  (%s)"):format(text.size(sizes[name])) or ""
-    print(("             %-7s %s%s"):format(what, text.printable(name), size))
+    text.say(("             %-7s %s%s"):format(what, text.printable(name), size))
   end
 end
 
@@ -155,12 +155,12 @@ local function print_answer(title, plan, sizes)
   local first = plan.error and "the policy fails: " .. plan.error
     or not plan.file and "writes nothing"
     or (plan.reuse and "keeps   " or "writes  ") .. plan.file
-  print(("  %-9s  %s"):format(title, text.printable(first)))
+  text.say(("  %-9s  %s"):format(title, text.printable(first)))
   if plan.error then return end
   print_names("alias", plan.aliases, {})
   print_names("retires", plan.retire, sizes)
   for _, line in ipairs(plan.log) do
-    print(text.wrap("             log     " .. text.printable(line), (" "):rep(21)))
+    text.say(text.wrap("             log     " .. text.printable(line), (" "):rep(21)))
   end
 end
 
@@ -171,11 +171,11 @@ local function sizes_of(files)
 end
 
 local function print_save(args, epoch, answers, files)
-  print(("%s, epoch %d, each call by itself"):format(text.printable(args.dir), epoch))
+  text.say(("%s, epoch %d, each call by itself"):format(text.printable(args.dir), epoch))
   print_answer("save", answers[1], sizes_of(files))
   print_answer("save_best", answers[2], sizes_of(files))
   if answers[1].error then
-    print(("a real save would write model_epoch%d.pth and delete nothing"):format(epoch))
+    text.say(("a real save would write model_epoch%d.pth and delete nothing"):format(epoch))
   end
 end
 

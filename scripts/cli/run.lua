@@ -31,7 +31,7 @@ function M.execute(script, args)
   if not text then return status.fail(message, "io", script) end
   local chunk
   chunk, message = load(text:gsub("^#[^\n]*", ""), "@" .. script, "t")
-  if not chunk then return status.fail(message, "policy") end
+  if not chunk then return status.fail(message, "policy", script) end
   _G.arg = table.move(args, 1, #args, 1, { [0] = script })
   local ok, result = xpcall(chunk, traceback, table.unpack(args))
   if not ok then return status.fail(result, "policy") end

@@ -93,9 +93,13 @@ function M.columns(rows, right, indent, most)
   return lines
 end
 
+---A line on stdout. Lua's print flushes at every line, which a list of 100,000 tensors feels.
+---@param line string?
+function M.say(line) io.write(line or "", "\n") end
+
 ---Prints lines of columns, see M.columns.
 function M.print_columns(...)
-  for _, line in ipairs(M.columns(...)) do io.write(line, "\n") end
+  for _, line in ipairs(M.columns(...)) do M.say(line) end
 end
 
 ---"a, b, c and 4 more"

@@ -519,7 +519,12 @@ describe("default best", function()
   it("can have a name for each best: the one before goes, model_latest.pth stays", function()
     local run = play(bare { best_alias = "best-{acc:.2f}.pth", reuse = false }, { 0.5, 0.75, 0.6 })
     files_of(run, "best-0.75.pth", "model_epoch1.pth", "model_epoch2.pth", "model_epoch3.pth", "model_latest.pth")
-    run = play(bare { best_alias = "best-{acc:.2f}.pth" }, { 0.5, 0.75, 0.8 })
+    local policy = bare { best_alias = "best-{acc:.2f}.pth" }
+    run = fake.run { epoch = 1, metrics = { acc = 0.5 } }
+    fake.apply(run, policy.plan_best(policy, run), "best") -- without a save: it names model_latest.pth too
+    fake.epoch(policy, run, 2, { acc = 0.6 })
+    files_of(run, "best-0.60.pth", "model_epoch1.pth", "model_epoch2.pth", "model_latest.pth")
+    run = play(policy, { 0.5, 0.75, 0.8 })
     files_of(run, "best-0.80.pth", "model_epoch1.pth", "model_epoch2.pth", "model_epoch3.pth", "model_latest.pth")
   end)
 end)
@@ -576,6 +581,8 @@ describe("default plan_save", function()
   it("overwrites one file of a fixed name for ever", function()
     local run = play(bare { name = "only.pth" }, { 0.5, 0.6, 0.4 })
     files_of(run, "only.pth", "model_best.pth", "model_latest.pth")
+    local policy = bare { name = "only.pth" }
+    same({ { file = "only.pth", reasons = { "best #1", "last 1 of 3" } } }, policy.kept(policy, run))
   end)
 end)
 

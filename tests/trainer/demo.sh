@@ -81,4 +81,4 @@ expect 0
 step "The best by the policy" "$CKPT" inspect "$dir/model_best.pth"
 expect 0
 echo
-echo "== Done. The run is in $dir; change $policy and try: $CKPT plan --help"
+echo "== Done: the run is in $dir; its policy is yours to edit"
