@@ -101,7 +101,8 @@ ckpt_status ckpt_state_dict_set(ckpt_state_dict *sd, const char *name, ckpt_tens
   char *copy = strdup(name);
   if (copy == NULL) return ckpt_fail_nomem(err, strlen(name) + 1);
   sd->items[sd->n] = (item){copy, hash, ckpt_tensor_retain(t)};
-  *find(sd, name, hash) = ++sd->n;
+  sd->n++;
+  *find(sd, name, hash) = sd->n;
   return CKPT_OK;
 }
 

@@ -187,7 +187,7 @@ end
 -- "... 204 more": and how to see them.
 local function print_more(args, entries, shown)
   if shown == #entries then return end
-  local head, file = entries[#entries].name:match("^[^.]+%.?[^.]*%."), text.shell(args.file)
+  local head, file = entries[shown + 1].name:match("^[^.]+%.?[^.]*%."), text.shell(args.file)
   text.say(("  ... %d more (--all)%s"):format(#entries - shown,
     head and (", or: ckpt inspect %s --select %s"):format(file, text.shell(head .. "*")) or ""))
 end

@@ -38,7 +38,7 @@ local ckpt = require "ckpt"
 local weights, dir, policy = arg[1], arg[2], arg[3]
 local vgg = dofile(arg[4])
 local source = assert(ckpt.open(weights))
-local cp <close> = assert(ckpt.checkpointer { dir = dir, policy = policy, weights = weights, set = { convert_conv1 = true } })
+local cp <close> = assert(ckpt.checkpointer { dir = dir, policy = policy, weights = weights, set = { convert_conv1 = true, rgb2bgr = true } })
 local sd = assert(source:state_dict())
 for _, row in ipairs(vgg.table) do
   local t = sd[row[1]]
