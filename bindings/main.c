@@ -146,6 +146,9 @@ int main(int argc, char **argv) {
     s.status = 3;
   }
   lua_close(L);
-  if (fflush(stdout) != 0 && s.status == 0) s.status = 3;
+  if ((ferror(stdout) | fflush(stdout)) != 0) { /* a full disk may have shown at any line */
+    fputs("ckpt: the output could not be written whole\n", stderr);
+    if (s.status == 0) s.status = 3;
+  }
   return s.status;
 }

@@ -126,6 +126,7 @@ static ckpt_status stage_tensor(stage *s, const char *what, ckpt_tensor *to, ckp
     return ckpt_fail(s->err, CKPT_E_UNSUPPORTED, -1, "%s: '%s' cannot be cast from %s to %s", s->path, what, a, b);
   ckpt_status st = ckpt_tensor_data(&data, from, s->err);
   if (st == CKPT_OK) st = ckpt_tensor_check_packed(from, s->err);
+  if (st == CKPT_OK) st = ckpt_tensor_check_writable(to, s->err);
   if (st != CKPT_OK) return ckpt_fail_in(s->err, st, s->path);
   return add_move(s, to, from);
 }

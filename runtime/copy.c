@@ -10,16 +10,20 @@ static bool same_shape(const ckpt_tensor *a, const ckpt_tensor *b) {
          (n == 0 || memcmp(ckpt_tensor_shape(a), ckpt_tensor_shape(b), (size_t)n * sizeof(int64_t)) == 0);
 }
 
+ckpt_status ckpt_tensor_check_writable(const ckpt_tensor *t, ckpt_error *err) {
+  if (ckpt_tensor_is_meta(t) || !ckpt_storage_is_writable(ckpt_tensor_storage(t)))
+    return ckpt_fail(err, CKPT_E_ARGUMENT, -1, "the destination tensor is read-only");
+  if (!ckpt_tensor_is_contiguous(t) || ckpt_tensor_conj(t) || ckpt_tensor_neg(t))
+    return ckpt_fail(err, CKPT_E_UNSUPPORTED, -1, "the destination tensor is not contiguous");
+  return CKPT_OK;
+}
+
 static ckpt_status check_copy(const ckpt_tensor *dst, const ckpt_tensor *src, ckpt_error *err) {
   ckpt_dtype to = ckpt_tensor_dtype(dst), from = ckpt_tensor_dtype(src);
   if (!same_shape(dst, src)) return ckpt_fail(err, CKPT_E_SHAPE, -1, "source and destination have different shapes");
   if (to != from && !ckpt_cast_supported(to, from))
     return ckpt_fail(err, CKPT_E_UNSUPPORTED, -1, "no cast from %s to %s", ckpt_dtype_name(from), ckpt_dtype_name(to));
-  if (ckpt_tensor_is_meta(dst) || !ckpt_storage_is_writable(ckpt_tensor_storage(dst)))
-    return ckpt_fail(err, CKPT_E_ARGUMENT, -1, "the destination tensor is read-only");
-  if (!ckpt_tensor_is_contiguous(dst) || ckpt_tensor_conj(dst) || ckpt_tensor_neg(dst))
-    return ckpt_fail(err, CKPT_E_UNSUPPORTED, -1, "the destination tensor is not contiguous");
-  return CKPT_OK;
+  return ckpt_tensor_check_writable(dst, err);
 }
 
 /* Casts block by block through a buffer on the stack. */

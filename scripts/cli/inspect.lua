@@ -150,6 +150,9 @@ local function summary_rows(survey)
     rows[1] = { "(top level)", survey.kind, text.plural(own.tensors, "tensor"),
                 ("%s values  %s"):format(text.count(own.numel), dtype_sizes(own)) }
   end
+  if not own and #survey.entries == 0 then
+    rows[1] = entry_row { name = "(top level)", kind = survey.kind, value = survey.root }
+  end
   for i, entry in ipairs(survey.entries) do
     if i > SHOWN_ENTRIES then break end
     rows[#rows + 1] = entry_row(entry, survey.sums[entry.name])
@@ -209,6 +212,9 @@ local function print_text(cp, survey, entries, args)
   print_tensors(entries, shown)
   print_more(args, entries, shown)
   print_objects(survey.objects)
+  if shown > 0 and shown == #survey.tensors then
+    text.say(("  next: ckpt plan --load %s --model MODEL"):format(text.shell(args.file)))
+  end
   for _, note in ipairs(surveys.notes(survey)) do text.say(text.wrap("note: " .. note, "  ")) end
 end
 

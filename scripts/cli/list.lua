@@ -173,15 +173,17 @@ local function print_rows(rows)
   for i, row in ipairs(rows) do table_rows[i + 1] = cells_of(row, metrics, format) end
   for i = 1, #metrics + 3 do right[i] = true end
   text.print_columns(table_rows, right, " ")
-  if #names > #metrics then text.say(text.wrap(" further metrics (--json): " .. text.some(
-    { table.unpack(names, MAX_METRICS + 1) }, 8), "  ")) end
+  if #names > #metrics then
+    local rest = text.some({ table.unpack(names, MAX_METRICS + 1) }, 8)
+    text.say(text.wrap("further metrics (--json): " .. rest, "   ", " "))
+  end
 end
 
 -- Below the table, whose lines are long enough.
 local function print_aliases(rows)
   for _, row in ipairs(rows) do
     if row.aliases[1] then
-      text.say(text.wrap((" = %s: %s"):format(text.printable(row.file), text.some(row.aliases, 8)), "   "))
+      text.say(text.wrap(("= %s: %s"):format(text.printable(row.file), text.some(row.aliases, 8)), "   ", " "))
     end
   end
 end

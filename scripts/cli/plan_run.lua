@@ -117,7 +117,9 @@ local function prepare(cp, args)
   if args.step then cp:set_step(args.step) end
   for _, item in ipairs(args.value) do
     local group, path = item[1]:match("^([^.]+)%.(.+)$")
-    if not group then return nil, ("'%s' is not of the form group.key=value"):format(item[1]), "argument" end
+    if not group then
+      return nil, ("'%s=%s' is not of the form group.key=value"):format(item[1], item[2]), "argument"
+    end
     local ok, message, code = cp:set(group, path, number_or_text(item[2]))
     if not ok then return nil, message, code end
   end
@@ -160,7 +162,7 @@ local function print_answer(title, plan, sizes)
   print_names("alias", plan.aliases, {})
   print_names("retires", plan.retire, sizes)
   for _, line in ipairs(plan.log) do
-    text.say(text.wrap("             log     " .. text.printable(line), (" "):rep(21)))
+    text.say(text.wrap(text.printable(line), (" "):rep(21), "             log     "))
   end
 end
 

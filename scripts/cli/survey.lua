@@ -5,7 +5,7 @@ local text = require "scripts.cli.text"
 
 local M = {}
 
-local PREFIXES = { ["module."] = "DataParallel", ["_orig_mod."] = "torch.compile" }
+local PREFIXES = { { "module.", "DataParallel" }, { "_orig_mod.", "torch.compile" } }
 local MAX_ALIASES = 100000 -- the library lists no more
 
 ---@class survey.Sum
@@ -24,7 +24,8 @@ local function add_tensor(sum, tensor, rest)
   sum.tensors, sum.numel, sum.bytes = sum.tensors + 1, sum.numel + tensor.numel, sum.bytes + bytes
   if not sum.by_dtype[dtype] then sum.dtypes[#sum.dtypes + 1] = dtype end
   sum.by_dtype[dtype] = (sum.by_dtype[dtype] or 0) + bytes
-  for prefix in pairs(PREFIXES) do
+  for _, row in ipairs(PREFIXES) do
+    local prefix = row[1]
     if rest:sub(1, #prefix) == prefix then sum.prefixed[prefix] = (sum.prefixed[prefix] or 0) + 1 end
   end
 end
@@ -97,10 +98,10 @@ local function add_prefixes(list, survey)
   for _, entry in ipairs(survey.entries) do names[#names + 1] = entry.name end
   for _, name in ipairs(names) do
     local sum = survey.sums[name]
-    for prefix, origin in pairs(PREFIXES) do
-      if sum and sum.prefixed[prefix] == sum.tensors then
+    for _, row in ipairs(PREFIXES) do
+      if sum and sum.prefixed[row[1]] == sum.tensors then
         list[#list + 1] = ("every tensor of %s begins with '%s', as %s names them"):format(
-          name == "" and "the file" or "'" .. text.printable(name) .. "'", prefix, origin)
+          name == "" and "the file" or "'" .. text.printable(name) .. "'", row[1], row[2])
       end
     end
   end
@@ -129,14 +130,12 @@ function M.warnings(survey)
   return list
 end
 
-local function quoted(name) return "'" .. text.printable(name) .. "'" end
-
 -- Tensors that are one and the same in memory; then tensors that are views of one storage.
 local function add_shared(list, survey)
   local groups, order = {}, {}
   for _, entry in ipairs(survey.tensors) do
     if entry.aliases[1] then
-      list[#list + 1] = ("tied: %s is also %s"):format(quoted(entry.name), text.some(entry.aliases, 2))
+      list[#list + 1] = ("tied: %s = %s"):format(text.printable(entry.name), text.some(entry.aliases, 2))
     end
     local group = entry.storage and (groups[entry.storage] or {})
     if group then
@@ -159,7 +158,9 @@ function M.notes(survey)
   for _, entry in ipairs(survey.tensors) do
     if entry.name:sub(-19) == "num_batches_tracked" then counters = counters + 1 end
   end
-  if counters > 0 then notes[#notes + 1] = text.plural(counters, "key") .. " end in num_batches_tracked" end
+  if counters > 0 then
+    notes[#notes + 1] = ("%s in num_batches_tracked"):format(counters == 1 and "1 key ends" or counters .. " keys end")
+  end
   for _, warning in ipairs(M.warnings(survey)) do notes[#notes + 1] = warning end
   return notes
 end

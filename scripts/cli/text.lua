@@ -112,15 +112,16 @@ function M.some(names, shown)
   return table.concat(list, ", ") .. (#names > shown and (" and %d more"):format(#names - shown) or "")
 end
 
----Words in lines of at most M.WIDTH columns, the second and further ones indented; leading blanks stay.
+---Words in lines of at most M.WIDTH columns. The first line begins with `head`, further ones with `indent`.
 ---@param sentence string
 ---@param indent string
+---@param head string?
 ---@return string
-function M.wrap(sentence, indent)
-  local lines, line = {}, sentence:match("^%s*%S*")
-  for word in sentence:sub(#line + 1):gmatch("%S+") do
-    if columns_of(line) + 1 + columns_of(word) <= M.WIDTH then
-      line = line .. " " .. word
+function M.wrap(sentence, indent, head)
+  local lines, line, blank = {}, head or "", ""
+  for word in sentence:gmatch("%S+") do
+    if blank == "" or columns_of(line) + 1 + columns_of(word) <= M.WIDTH then
+      line, blank = line .. blank .. word, " "
     else
       lines[#lines + 1], line = line, indent .. word
     end

@@ -256,6 +256,23 @@ describe("a policy whose plan_load", function()
   end
 end)
 
+describe("an array that cannot be written", function()
+  after_each(gate)
+
+  it("fails the load before anything is copied", in_directory(function(_, run)
+    saved(run, 1)
+    local file <close> = assert(ckpt.open(run .. "/model_epoch1.pth"))
+    local cp <close> = assert(ckpt.checkpointer { dir = run })
+    local a = ckpt.tensor("float32", { 2, 2 }, { 9, 9, 9, 9 })
+    assert(cp:bind("optimizer", "w.momentum_buffer", a))
+    assert(cp:bind("model", "w", file:at("model.w")))
+    local report, message = cp:load()
+    assert.is_nil(report)
+    assert.truthy(message:find("read-only", 1, true), message)
+    assert.same({ 9, 9, 9, 9 }, a:tolist())
+  end))
+end)
+
 -- ---- directories ----
 
 describe("a run directory", function()

@@ -101,9 +101,9 @@ static int load_data(data_set *data, const options *o) {
   ckpt_error err = {0};
   bool found =
       o->data != NULL ? snprintf(path, sizeof path, "%s", o->data) < (int)sizeof path : data_find(path, sizeof path);
-  if (!found) fprintf(stderr, "trainer: the digits (tests/data/optdigits.pth) are not found; give them by --data\n");
-  if (!found) return 3;
-  return data_load(data, path, &err) == CKPT_OK ? 0 : report(&err);
+  if (found) return data_load(data, path, &err) == CKPT_OK ? 0 : report(&err);
+  fprintf(stderr, "trainer: the digits (tests/data/optdigits.pth) are not found; give them by --data\n");
+  return 3;
 }
 
 static int finish(const trainer *t, const options *o) {

@@ -23,4 +23,7 @@ void sgd_step(sgd *o, net *weights, net *grad) {
   memset(grad, 0, sizeof *grad);
 }
 
-void sgd_schedule(sgd *o, int64_t epochs) { o->lr = o->initial_lr * pow(SGD_GAMMA, (double)(epochs / SGD_STEP_SIZE)); }
+void sgd_schedule(sgd *o, int64_t epochs) {
+  int64_t drops = epochs / SGD_STEP_SIZE;
+  o->lr = o->initial_lr * pow(SGD_GAMMA, (double)drops);
+}
