@@ -83,7 +83,6 @@ static int checkpoint_state_dict(lua_State *L) {
 
 /* ---- listing ---- */
 
-
 static int listing_gc(lua_State *L) {
   ckpt_listing **box = luaL_checkudata(L, 1, "ckpt.listing");
   ckpt_listing_free(*box);
@@ -206,11 +205,14 @@ static void simple_type(lua_State *L, const char *name, lua_CFunction gc) {
 }
 
 void ckpt_lua_open_checkpoint(lua_State *L) {
-  static const luaL_Reg meta[] = {{"__gc", checkpoint_gc},       {"__close", checkpoint_gc},
-                                  {"__index", checkpoint_index}, {"__tostring", checkpoint_tostring}, {NULL, NULL}};
-  static const luaL_Reg methods[] = {{"at", checkpoint_at},         {"state_dict", checkpoint_state_dict},
-                                     {"list", checkpoint_list},     {"verify", checkpoint_verify},
-                                     {"close", checkpoint_close},   {NULL, NULL}};
+  static const luaL_Reg meta[] = {{"__gc", checkpoint_gc},
+                                  {"__close", checkpoint_gc},
+                                  {"__index", checkpoint_index},
+                                  {"__tostring", checkpoint_tostring},
+                                  {NULL, NULL}};
+  static const luaL_Reg methods[] = {{"at", checkpoint_at},       {"state_dict", checkpoint_state_dict},
+                                     {"list", checkpoint_list},   {"verify", checkpoint_verify},
+                                     {"close", checkpoint_close}, {NULL, NULL}};
   static const luaL_Reg functions[] = {{"open", module_open}, {"save", module_save}, {NULL, NULL}};
   simple_type(L, "ckpt.listing", listing_gc);
   simple_type(L, "ckpt.document", document_gc);

@@ -1,6 +1,6 @@
 /*
- * lua_checkpointer.c - type ckpt.checkpointer: a run driven from Lua (tests, `ckpt plan`, scripts). Bound variables live in the
- * checkpointer; tensors are bound as they are, so a load writes into them.
+ * lua_checkpointer.c - type ckpt.checkpointer: a run driven from Lua (tests, `ckpt plan`, scripts). Bound variables
+ * live in the checkpointer; tensors are bound as they are, so a load writes into them.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -8,7 +8,8 @@
 #include "lua_types.h"
 #include "run.h"
 
-/* Lines that the run logged since they were last taken; C memory, because the log may speak while Lua must not be entered. */
+/* Lines that the run logged since they were last taken; C memory, because the log may speak while Lua must not be
+ * entered. */
 typedef struct holder {
   ckpt_checkpointer *cp;
   ckpt_strings lines;
@@ -63,10 +64,13 @@ static int new_checkpointer(lua_State *L) {
   ckpt_error err;
   luaL_checktype(L, 1, LUA_TTABLE);
   lua_settop(L, 1);
-  ckpt_checkpointer_options o = {.dir = string_field(L, "dir"), .policy = string_field(L, "policy"),
-                                 .weights = string_field(L, "weights"), .rank = (int)integer_field(L, "rank"),
+  ckpt_checkpointer_options o = {.dir = string_field(L, "dir"),
+                                 .policy = string_field(L, "policy"),
+                                 .weights = string_field(L, "weights"),
+                                 .rank = (int)integer_field(L, "rank"),
                                  .policy_memory = (size_t)integer_field(L, "policy_memory"),
-                                 .policy_steps = (uint64_t)integer_field(L, "policy_steps"), .log = keep_line};
+                                 .policy_steps = (uint64_t)integer_field(L, "policy_steps"),
+                                 .log = keep_line};
   lua_getfield(L, 1, "auto_resume");
   o.auto_resume = lua_isnil(L, -1) || lua_toboolean(L, -1);
   lua_pop(L, 1);
@@ -416,12 +420,23 @@ static int files(lua_State *L) {
 
 void ckpt_lua_open_checkpointer(lua_State *L) {
   static const luaL_Reg meta[] = {{"__gc", checkpointer_gc}, {"__close", checkpointer_gc}, {NULL, NULL}};
-  static const luaL_Reg methods[] = {
-      {"bind", bind_tensor},   {"set", set_value},         {"get", get_value},       {"set_option", set_option},
-      {"set_metric", set_metric}, {"set_step", set_step},  {"load", load},           {"save", save},
-      {"save_best", save_best}, {"next_epoch", next_epoch}, {"log", take_log},       {"plan_load", plan_load},
-      {"plan_save", plan_save}, {"kept", kept},             {"files", files},        {"close", checkpointer_gc},
-      {NULL, NULL}};
+  static const luaL_Reg methods[] = {{"bind", bind_tensor},
+                                     {"set", set_value},
+                                     {"get", get_value},
+                                     {"set_option", set_option},
+                                     {"set_metric", set_metric},
+                                     {"set_step", set_step},
+                                     {"load", load},
+                                     {"save", save},
+                                     {"save_best", save_best},
+                                     {"next_epoch", next_epoch},
+                                     {"log", take_log},
+                                     {"plan_load", plan_load},
+                                     {"plan_save", plan_save},
+                                     {"kept", kept},
+                                     {"files", files},
+                                     {"close", checkpointer_gc},
+                                     {NULL, NULL}};
   static const luaL_Reg dry[] = {{"__gc", dry_load_gc}, {NULL, NULL}};
   ckpt_lua_new_type(L, "ckpt.dry_load", dry, NULL);
   ckpt_lua_new_type(L, CKPT_T_CHECKPOINTER, meta, methods);

@@ -48,7 +48,8 @@ static int sd_newindex(lua_State *L) {
     if (ckpt_state_dict_get(sd, name) != NULL) ckpt_state_dict_remove(sd, name, &err);
     return 0;
   }
-  if (ckpt_state_dict_set(sd, name, ckpt_lua_check_tensor(L, 3), &err) != CKPT_OK) return luaL_error(L, "%s", err.message);
+  if (ckpt_state_dict_set(sd, name, ckpt_lua_check_tensor(L, 3), &err) != CKPT_OK)
+    return luaL_error(L, "%s", err.message);
   return 0;
 }
 
@@ -92,9 +93,14 @@ int ckpt_lua_new_state_dict(lua_State *L) {
 }
 
 void ckpt_lua_open_state_dict(lua_State *L) {
-  static const luaL_Reg meta[] = {{"__gc", sd_gc},       {"__close", sd_gc},         {"__len", sd_len},
-                                  {"__index", sd_index}, {"__newindex", sd_newindex}, {"__pairs", sd_pairs},
-                                  {"__tostring", sd_tostring}, {NULL, NULL}};
+  static const luaL_Reg meta[] = {{"__gc", sd_gc},
+                                  {"__close", sd_gc},
+                                  {"__len", sd_len},
+                                  {"__index", sd_index},
+                                  {"__newindex", sd_newindex},
+                                  {"__pairs", sd_pairs},
+                                  {"__tostring", sd_tostring},
+                                  {NULL, NULL}};
   ckpt_lua_new_type(L, CKPT_T_STATE_DICT, meta, NULL);
 }
 
@@ -106,7 +112,8 @@ static const char **check_names(lua_State *L, int index, size_t *n) {
   *n = lua_rawlen(L, index);
   const char **names = lua_newuserdatauv(L, (*n + 1) * sizeof *names, 0);
   for (size_t i = 0; i < *n; i++) {
-    if (lua_rawgeti(L, index, (lua_Integer)i + 1) != LUA_TSTRING) luaL_argerror(L, index, "every entry must be a string");
+    if (lua_rawgeti(L, index, (lua_Integer)i + 1) != LUA_TSTRING)
+      luaL_argerror(L, index, "every entry must be a string");
     names[i] = lua_tostring(L, -1);
     lua_pop(L, 1);
   }

@@ -270,8 +270,11 @@ static int tensor_index(lua_State *L) {
 }
 
 void ckpt_lua_open_tensor(lua_State *L) {
-  static const luaL_Reg meta[] = {{"__gc", tensor_gc},       {"__close", tensor_gc}, {"__tostring", tensor_tostring},
-                                  {"__index", tensor_index}, {NULL, NULL}};
+  static const luaL_Reg meta[] = {{"__gc", tensor_gc},
+                                  {"__close", tensor_gc},
+                                  {"__tostring", tensor_tostring},
+                                  {"__index", tensor_index},
+                                  {NULL, NULL}};
   static const luaL_Reg methods[] = {{"stride", tensor_stride},
                                      {"is_contiguous", tensor_is_contiguous},
                                      {"is_meta", tensor_is_meta},

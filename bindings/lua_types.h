@@ -50,7 +50,8 @@ const char *ckpt_lua_check_text(lua_State *L, int index);
 /* Integers by lua_isinteger, not by conversion; raises with the argument's number. */
 lua_Integer ckpt_lua_check_integer(lua_State *L, int index);
 
-/* Tensors: pushes a box that takes the reference of *t (set to NULL). Steps the collector by the tensor's heap bytes. */
+/* Tensors: pushes a box that takes the reference of *t (set to NULL). Steps the collector by the tensor's heap bytes.
+ */
 void ckpt_lua_push_tensor(lua_State *L, ckpt_tensor **t);
 ckpt_tensor *ckpt_lua_check_tensor(lua_State *L, int index);
 void ckpt_lua_push_dims(lua_State *L, int n, const int64_t *dims);

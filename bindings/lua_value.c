@@ -240,7 +240,7 @@ static int value_object(lua_State *L) {
 typedef struct converter {
   lua_State *L;
   ckpt_document *doc;
-  int seen;  /* stack index of the table: Lua table -> light userdata of its value */
+  int seen; /* stack index of the table: Lua table -> light userdata of its value */
   int depth;
   ckpt_error err;
 } converter;
@@ -467,9 +467,9 @@ ckpt_value *ckpt_lua_to_value(lua_State *L, int index, ckpt_document *doc) {
 /* ---- opening ---- */
 
 void ckpt_lua_value_functions(lua_State *L) {
-  static const luaL_Reg functions[] = {{"tuple", mark_tuple}, {"ordered", mark_ordered}, {"dict", mark_dict},
-                                       {"bytes", mark_bytes}, {"type", value_type},      {"text", value_text},
-                                       {"object", value_object}, {NULL, NULL}};
+  static const luaL_Reg functions[] = {
+      {"tuple", mark_tuple}, {"ordered", mark_ordered}, {"dict", mark_dict},      {"bytes", mark_bytes},
+      {"type", value_type},  {"text", value_text},      {"object", value_object}, {NULL, NULL}};
   luaL_setfuncs(L, functions, 0);
   ckpt_lua_push_none(L);
   lua_setfield(L, -2, "none");
@@ -496,8 +496,12 @@ static void keep_sort(lua_State *L) {
 }
 
 void ckpt_lua_open_value(lua_State *L) {
-  static const luaL_Reg meta[] = {{"__gc", value_gc},         {"__close", value_gc}, {"__tostring", value_tostring},
-                                  {"__index", value_index},   {"__len", value_len},  {"__pairs", value_pairs},
+  static const luaL_Reg meta[] = {{"__gc", value_gc},
+                                  {"__close", value_gc},
+                                  {"__tostring", value_tostring},
+                                  {"__index", value_index},
+                                  {"__len", value_len},
+                                  {"__pairs", value_pairs},
                                   {NULL, NULL}};
   static const char *const marks[] = {"ckpt.tuple", "ckpt.ordered", "ckpt.dict", "ckpt.bytes"};
   ckpt_lua_new_type(L, CKPT_T_VALUE, meta, NULL);

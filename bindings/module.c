@@ -1,5 +1,6 @@
 /*
- * module.c - luaopen_ckpt: the module's table. Idempotent and without static state: busted opens it again for every file.
+ * module.c - luaopen_ckpt: the module's table. Idempotent and without static state: busted opens it again for every
+ * file.
  */
 #include "lua_types.h"
 

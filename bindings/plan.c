@@ -1,6 +1,6 @@
 /*
- * plan.c - asks the policy and turns its tables into C structures. Everything that a table can get wrong is found here, with
- * the name of the field, before anything acts on it.
+ * plan.c - asks the policy and turns its tables into C structures. Everything that a table can get wrong is found here,
+ * with the name of the field, before anything acts on it.
  *
  * Inside the gate C owns nothing: what is built hangs on the structure that the caller frees.
  */
@@ -130,7 +130,8 @@ static void read_op(lua_State *L, ckpt_assignment *a, ckpt_op *op) {
   lua_rawgeti(L, t, 1);
   const char *name = lua_tostring(L, -1);
   if (name == NULL || strcmp(name, "index_select") != 0)
-    luaL_error(L, "assignment to '%s': '%s' is no known operation; known: index_select", a->to, name == NULL ? "?" : name);
+    luaL_error(L, "assignment to '%s': '%s' is no known operation; known: index_select", a->to,
+               name == NULL ? "?" : name);
   int64_t dim = list_integer(L, t, 2, "the dimension of index_select");
   if (dim < 0 || dim >= CKPT_MAX_DIMS) luaL_error(L, "index_select on dimension %I", (lua_Integer)dim);
   op->dim = (int)dim;
@@ -272,7 +273,8 @@ static void read_extra(question *q, lua_State *L, int plan, ckpt_save_plan *out)
     if (!lua_istable(L, -1)) nonsense(L, "extra", "a table");
     must(L, ckpt_document_new(&out->extra, &q->err), &q->err);
     ckpt_value *root = ckpt_lua_to_value(L, -1, out->extra);
-    if (ckpt_value_kind(root) != CKPT_DICT && ckpt_value_count(root) > 0) luaL_error(L, "the plan's 'extra' must be a dict");
+    if (ckpt_value_kind(root) != CKPT_DICT && ckpt_value_count(root) > 0)
+      luaL_error(L, "the plan's 'extra' must be a dict");
     ckpt_document_set_root(out->extra, root);
   }
   lua_pop(L, 1);
@@ -374,7 +376,8 @@ ckpt_status ckpt_plan_candidates(ckpt_candidates *out, ckpt_checkpointer *cp, ck
 ckpt_status ckpt_plan_load(ckpt_load_plan *out, ckpt_checkpointer *cp, const ckpt_checkpoint *source, const char *file,
                            const char *path, const char *mode, ckpt_error *err) {
   ckpt_load_plan plan = {0};
-  question q = {.cp = cp, .function = "plan_load", .source = source, .file = file, .path = path, .mode = mode, .plan = &plan};
+  question q = {
+      .cp = cp, .function = "plan_load", .source = source, .file = file, .path = path, .mode = mode, .plan = &plan};
   ckpt_status st = ask(&q, ask_load, err);
   if (st == CKPT_OK)
     *out = plan;

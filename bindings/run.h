@@ -21,13 +21,19 @@
 
 /* ---- slots ---- */
 
-typedef enum ckpt_slot_kind { CKPT_SLOT_TENSOR, CKPT_SLOT_INT, CKPT_SLOT_DOUBLE, CKPT_SLOT_BOOL, CKPT_SLOT_STRING } ckpt_slot_kind;
+typedef enum ckpt_slot_kind {
+  CKPT_SLOT_TENSOR,
+  CKPT_SLOT_INT,
+  CKPT_SLOT_DOUBLE,
+  CKPT_SLOT_BOOL,
+  CKPT_SLOT_STRING
+} ckpt_slot_kind;
 
 typedef struct ckpt_slot {
   char *group, *path; /* path: the state dict's key, or keys joined by dots */
   ckpt_slot_kind kind;
-  bool buffer;        /* a model tensor that is no parameter */
-  int param_group;    /* of a parameter */
+  bool buffer;            /* a model tensor that is no parameter */
+  int param_group;        /* of a parameter */
   size_t parameter_index; /* of a parameter: its optimizer index, set by ckpt_parameters */
   ckpt_tensor *tensor;
   union {
@@ -59,7 +65,7 @@ struct ckpt_checkpointer {
   int policy_ref; /* the policy's table in the sandbox's registry */
   ckpt_slot **slots;
   size_t n_slots, slot_capacity;
-  ckpt_strmap slot_index; /* "group\npath" */
+  ckpt_strmap slot_index;  /* "group\npath" */
   ckpt_strings slot_names; /* the keys of slot_index */
   ckpt_strings groups;
   ckpt_strings option_names, option_values;
@@ -76,8 +82,8 @@ struct ckpt_checkpointer {
 ckpt_slot *ckpt_slot_find(const ckpt_checkpointer *cp, const char *group, const char *path);
 ckpt_status ckpt_slot_add(ckpt_slot **out, ckpt_checkpointer *cp, const char *group, const char *path,
                           ckpt_slot_kind kind, ckpt_error *err);
-ckpt_status ckpt_slot_bind_tensor(ckpt_checkpointer *cp, const char *group, const char *path, ckpt_tensor *t, bool buffer,
-                                  ckpt_error *err);
+ckpt_status ckpt_slot_bind_tensor(ckpt_checkpointer *cp, const char *group, const char *path, ckpt_tensor *t,
+                                  bool buffer, ckpt_error *err);
 /* Makes the slot with memory of its own, or writes into the one that is bound. */
 ckpt_status ckpt_slot_set_int(ckpt_checkpointer *cp, const char *group, const char *path, int64_t v, ckpt_error *err);
 ckpt_status ckpt_slot_set_double(ckpt_checkpointer *cp, const char *group, const char *path, double v, ckpt_error *err);
@@ -163,7 +169,8 @@ typedef struct ckpt_save_plan {
   size_t n_set, set_capacity;
 } ckpt_save_plan;
 
-/* Puts the value into the slot; with `undo` the slot's value of before is left in it, so that a second call takes it back. */
+/* Puts the value into the slot; with `undo` the slot's value of before is left in it, so that a second call takes it
+ * back. */
 void ckpt_setting_swap(ckpt_setting *s);
 
 /* Each asks the policy through the sandbox. On failure the plan holds nothing. */
@@ -186,7 +193,8 @@ typedef struct ckpt_run_view { /* what a run table needs of the disk, read befor
 ckpt_status ckpt_run_view_read(ckpt_run_view *out, ckpt_checkpointer *cp, ckpt_error *err);
 void ckpt_run_view_free(ckpt_run_view *view);
 void ckpt_push_run(lua_State *L, const ckpt_checkpointer *cp, const ckpt_run_view *view);
-void ckpt_push_source(lua_State *L, const ckpt_checkpoint *source, const char *file, const char *path, const char *mode);
+void ckpt_push_source(lua_State *L, const ckpt_checkpoint *source, const char *file, const char *path,
+                      const char *mode);
 
 /* Ends what ckpt_push_source gave: a policy that kept source.state_dict gets an error from it. Cannot raise. */
 void ckpt_close_source(lua_State *L);

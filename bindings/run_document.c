@@ -2,8 +2,8 @@
  * run_document.c - what a save holds, built from the bound slots. Tensors are the trainer's own arrays.
  *
  *   model       name -> tensor
- *   optimizer   PyTorch's: {"state": {index: {slot: tensor}}, "param_groups": [{"lr": ..., "param_names": [...], "params": [...]}]}
- *   others      paths joined by dots become nested dicts
+ *   optimizer   PyTorch's: {"state": {index: {slot: tensor}}, "param_groups": [{"lr": ..., "param_names": [...],
+ * "params": [...]}]} others      paths joined by dots become nested dicts
  */
 #include <stdio.h>
 #include <stdlib.h>

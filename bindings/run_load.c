@@ -1,6 +1,7 @@
 /*
- * run_load.c - all or nothing: candidates are opened and verified, the policy's plan is checked whole against file and model,
- * every source is made ready, and only then is anything written into the trainer's memory. The last step cannot fail.
+ * run_load.c - all or nothing: candidates are opened and verified, the policy's plan is checked whole against file and
+ * model, every source is made ready, and only then is anything written into the trainer's memory. The last step cannot
+ * fail.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -122,7 +123,8 @@ static ckpt_status stage_tensor(stage *s, const char *what, ckpt_tensor *to, ckp
     return ckpt_fail(s->err, CKPT_E_SHAPE, -1, "%s: '%s' is %s in the file and %s here", s->path, what, a, b);
   if (ckpt_tensor_is_meta(from))
     return ckpt_fail(s->err, CKPT_E_SHAPE, -1, "%s: '%s' is a meta tensor, it has no data", s->path, what);
-  if (ckpt_tensor_dtype(to) != ckpt_tensor_dtype(from) && !ckpt_cast_supported(ckpt_tensor_dtype(to), ckpt_tensor_dtype(from)))
+  if (ckpt_tensor_dtype(to) != ckpt_tensor_dtype(from) &&
+      !ckpt_cast_supported(ckpt_tensor_dtype(to), ckpt_tensor_dtype(from)))
     return ckpt_fail(s->err, CKPT_E_UNSUPPORTED, -1, "%s: '%s' cannot be cast from %s to %s", s->path, what, a, b);
   ckpt_status st = ckpt_tensor_data(&data, from, s->err);
   if (st == CKPT_OK) st = ckpt_tensor_check_packed(from, s->err);
@@ -282,7 +284,7 @@ static ckpt_status stage_group(stage *s, const ckpt_group_source *g) {
 
 /* The file's index of each of our parameters: by name where the file has names, else by position. */
 typedef struct index_map {
-  int64_t *index;   /* by parameter_index; -1: not in the file */
+  int64_t *index; /* by parameter_index; -1: not in the file */
   ckpt_slot **params;
   size_t n;
 } index_map;
@@ -379,9 +381,7 @@ void ckpt_setting_swap(ckpt_setting *s) {
       s->boolean = *s->slot->at.boolean;
       *s->slot->at.boolean = before.boolean;
       break;
-    default:
-      s->string = s->slot->at.string;
-      s->slot->at.string = before.string;
+    default: s->string = s->slot->at.string; s->slot->at.string = before.string;
   }
 }
 
@@ -430,8 +430,15 @@ static void forget_report(ckpt_checkpointer *cp) {
 static void fill_report(ckpt_load_report *r, const ckpt_checkpointer *cp, ckpt_load_mode mode, int64_t epoch,
                         size_t matched) {
   if (r == NULL) return;
-  *r = (ckpt_load_report){mode, cp->loaded, epoch, matched, cp->missing.n, cp->unexpected.n, cp->mismatched.n,
-                          (const char *const *)cp->missing.items, (const char *const *)cp->unexpected.items,
+  *r = (ckpt_load_report){mode,
+                          cp->loaded,
+                          epoch,
+                          matched,
+                          cp->missing.n,
+                          cp->unexpected.n,
+                          cp->mismatched.n,
+                          (const char *const *)cp->missing.items,
+                          (const char *const *)cp->unexpected.items,
                           (const char *const *)cp->mismatched.items};
 }
 

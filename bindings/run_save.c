@@ -1,6 +1,6 @@
 /*
- * run_save.c - a save: the policy plans, the runtime writes. The order is the protocol's: new file durable, aliases, ledger,
- * retirement. A policy that fails is told in one line and the file is written without it.
+ * run_save.c - a save: the policy plans, the runtime writes. The order is the protocol's: new file durable, aliases,
+ * ledger, retirement. A policy that fails is told in one line and the file is written without it.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -58,7 +58,8 @@ static ckpt_status make_plan(ckpt_save_plan *plan, ckpt_checkpointer *cp, bool b
   cp->policy_failures++;
   ckpt_log(cp, CKPT_LOG_WARNING, "%s: checkpoint saved, nothing deleted", here.message);
   if (cp->policy_failures == MAX_POLICY_FAILURES)
-    ckpt_log(cp, CKPT_LOG_WARNING, "the policy has failed %d times in a row and is set aside: every save is kept from now on",
+    ckpt_log(cp, CKPT_LOG_WARNING,
+             "the policy has failed %d times in a row and is set aside: every save is kept from now on",
              MAX_POLICY_FAILURES);
   return fallback_plan(plan, cp, err);
 }
@@ -98,8 +99,18 @@ static ckpt_status append_ledger(ckpt_checkpointer *cp, const ckpt_save_plan *pl
                                  ckpt_error *err) {
   char event[8];
   snprintf(event, sizeof event, "%s", best ? "best" : "save");
-  ckpt_ledger_entry e = {event, time(NULL), cp->epoch, cp->step, plan->file, bytes, best && plan->result,
-                         plan->aliases.n, plan->retire.n, cp->n_metrics, plan->aliases.items, plan->retire.items,
+  ckpt_ledger_entry e = {event,
+                         time(NULL),
+                         cp->epoch,
+                         cp->step,
+                         plan->file,
+                         bytes,
+                         best && plan->result,
+                         plan->aliases.n,
+                         plan->retire.n,
+                         cp->n_metrics,
+                         plan->aliases.items,
+                         plan->retire.items,
                          cp->metrics};
   return ckpt_ledger_append(cp->dir, &e, err);
 }
@@ -119,7 +130,8 @@ static ckpt_status do_plan(ckpt_checkpointer *cp, ckpt_save_plan *plan, bool bes
   uint64_t bytes = 0;
   CKPT_TRY(write_with_settings(&bytes, cp, plan, err));
   if (plan->reuse) CKPT_TRY(size_of(&bytes, cp, plan->file, err));
-  for (size_t i = 0; i < plan->aliases.n; i++) CKPT_TRY(ckpt_dir_alias(cp->dir, plan->file, plan->aliases.items[i], err));
+  for (size_t i = 0; i < plan->aliases.n; i++)
+    CKPT_TRY(ckpt_dir_alias(cp->dir, plan->file, plan->aliases.items[i], err));
   if (!plan->no_ledger) CKPT_TRY(append_ledger(cp, plan, best, bytes, err));
   return ckpt_dir_retire(cp->dir, (const char *const *)plan->retire.items, plan->retire.n, err);
 }

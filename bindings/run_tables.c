@@ -1,6 +1,6 @@
 /*
- * run_tables.c - the run and the opened file as plain tables, for the policy. Names and shapes only: every tensor that a policy
- * sees is a meta tensor, so it can neither read nor write data.
+ * run_tables.c - the run and the opened file as plain tables, for the policy. Names and shapes only: every tensor that
+ * a policy sees is a meta tensor, so it can neither read nor write data.
  */
 #include <math.h>
 #include <stdlib.h>
@@ -287,7 +287,8 @@ static int source_state_dict(lua_State *L) {
   return 1;
 }
 
-void ckpt_push_source(lua_State *L, const ckpt_checkpoint *source, const char *file, const char *path, const char *mode) {
+void ckpt_push_source(lua_State *L, const ckpt_checkpoint *source, const char *file, const char *path,
+                      const char *mode) {
   luaL_checkstack(L, 12, "source");
   lua_newtable(L);
   set_string(L, "mode", mode);

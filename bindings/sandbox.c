@@ -17,10 +17,10 @@
 
 #include "../runtime/base.h"
 
-#define HOOK_INTERVAL        1000 /* instructions between two looks at the budget */
-#define HOOK_INTERVAL_LONG   10   /* the same once a string is so long that one comparison is real work */
-#define LONG_STRING          ((size_t)64 << 10)
-#define BYTES_PER_STEP       16  /* of allocation */
+#define HOOK_INTERVAL 1000    /* instructions between two looks at the budget */
+#define HOOK_INTERVAL_LONG 10 /* the same once a string is so long that one comparison is real work */
+#define LONG_STRING ((size_t)64 << 10)
+#define BYTES_PER_STEP 16        /* of allocation */
 #define NANOSECONDS_PER_STEP 200 /* ten to twenty times what an ordinary instruction takes */
 
 struct ckpt_sandbox {
@@ -63,8 +63,10 @@ void ckpt_sandbox_push_env(lua_State *L) { lua_pushglobaltable(L); }
 /* A long path keeps its end. */
 void ckpt_sandbox_set_name(ckpt_sandbox *s, const char *name) {
   size_t size = strlen(name), room = sizeof s->name - 4;
-  if (size < sizeof s->name) memcpy(s->name, name, size + 1);
-  else snprintf(s->name, sizeof s->name, "...%s", name + size - room);
+  if (size < sizeof s->name)
+    memcpy(s->name, name, size + 1);
+  else
+    snprintf(s->name, sizeof s->name, "...%s", name + size - room);
 }
 
 void ckpt_sandbox_print(lua_State *L, const char *line) {
@@ -204,9 +206,12 @@ static void group_digits(char *out, size_t size, uint64_t n) {
 }
 
 static void memory_text(char *out, size_t size, size_t bytes) {
-  if (bytes % ((size_t)1 << 20) == 0) snprintf(out, size, "%zu MiB", bytes >> 20);
-  else if (bytes % 1024 == 0) snprintf(out, size, "%zu KiB", bytes >> 10);
-  else snprintf(out, size, "%zu bytes", bytes);
+  if (bytes % ((size_t)1 << 20) == 0)
+    snprintf(out, size, "%zu MiB", bytes >> 20);
+  else if (bytes % 1024 == 0)
+    snprintf(out, size, "%zu KiB", bytes >> 10);
+  else
+    snprintf(out, size, "%zu bytes", bytes);
 }
 
 static const char *place_of(const ckpt_sandbox *s) { return s->place[0] != '\0' ? s->place : s->name; }
@@ -241,16 +246,20 @@ static void make_one_line(char *text) {
 }
 
 static ckpt_status fail_text(const ckpt_sandbox *s, const char *text, ckpt_error *err) {
-  if (has_place(text)) ckpt_fail(err, CKPT_E_POLICY, -1, "%s", text);
-  else ckpt_fail(err, CKPT_E_POLICY, -1, "%s: %s", place_of(s), text);
+  if (has_place(text))
+    ckpt_fail(err, CKPT_E_POLICY, -1, "%s", text);
+  else
+    ckpt_fail(err, CKPT_E_POLICY, -1, "%s: %s", place_of(s), text);
   if (err != NULL) make_one_line(err->message);
   return CKPT_E_POLICY;
 }
 
 /* Light C function: an error value of any type -> a string. */
 static int describe(lua_State *L) {
-  if (lua_type(L, 1) == LUA_TNUMBER || luaL_getmetafield(L, 1, "__tostring") != LUA_TNIL) luaL_tolstring(L, 1, NULL);
-  else lua_pushfstring(L, "raised a %s value instead of a message", luaL_typename(L, 1));
+  if (lua_type(L, 1) == LUA_TNUMBER || luaL_getmetafield(L, 1, "__tostring") != LUA_TNIL)
+    luaL_tolstring(L, 1, NULL);
+  else
+    lua_pushfstring(L, "raised a %s value instead of a message", luaL_typename(L, 1));
   return 1;
 }
 

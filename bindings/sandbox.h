@@ -25,11 +25,11 @@
 typedef struct ckpt_sandbox ckpt_sandbox;
 
 typedef struct ckpt_sandbox_options {
-  size_t memory_limit;                          /* bytes of the Lua heap; 0: 64 MiB */
-  uint64_t step_limit;                          /* of one call; 0: 50 million */
-  const char *base_dir;                         /* where `require` looks first, copied; NULL: built-in texts only */
-  const struct ckpt_embedded *embedded;         /* borrowed; NULL: none */
-  void (*print)(void *user, const char *line);  /* gets each line of print, without newline; NULL: dropped */
+  size_t memory_limit;                         /* bytes of the Lua heap; 0: 64 MiB */
+  uint64_t step_limit;                         /* of one call; 0: 50 million */
+  const char *base_dir;                        /* where `require` looks first, copied; NULL: built-in texts only */
+  const struct ckpt_embedded *embedded;        /* borrowed; NULL: none */
+  void (*print)(void *user, const char *line); /* gets each line of print, without newline; NULL: dropped */
   void *user;
 } ckpt_sandbox_options;
 

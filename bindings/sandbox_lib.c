@@ -27,8 +27,8 @@
 #include "sandbox.h"
 
 #define BYTES_PER_STEP 16
-#define LONG_MATCH     65536 /* estimated steps from which a match is settled by the clock */
-#define RANDOM_SEED    42
+#define LONG_MATCH 65536 /* estimated steps from which a match is settled by the clock */
+#define RANDOM_SEED 42
 
 /* Runs the function of the standard library that is upvalue 1, in the frame of the function that replaces it. */
 static int run_stock(lua_State *L) { return lua_tocfunction(L, lua_upvalueindex(1))(L); }

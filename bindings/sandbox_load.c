@@ -142,12 +142,16 @@ static void plan_search(search *q, const ckpt_sandbox *s, const char *name) {
 /* The i-th place to look, or false after the last. Only the last is a built-in name. */
 static bool place_at(char *out, size_t size, const search *q, int i, bool *built_in) {
   *built_in = false;
-  if (q->base == NULL) i += 2;
-  else if (i >= 1 && !q->prefixed) i += 1;
+  if (q->base == NULL)
+    i += 2;
+  else if (i >= 1 && !q->prefixed)
+    i += 1;
   if (i > 2) return false;
   *built_in = i == 2;
-  if (i == 2) snprintf(out, size, "policies/%s.lua", q->rest);
-  else snprintf(out, size, "%s/%s.lua", q->base, i == 0 ? q->whole : q->rest);
+  if (i == 2)
+    snprintf(out, size, "policies/%s.lua", q->rest);
+  else
+    snprintf(out, size, "%s/%s.lua", q->base, i == 0 ? q->whole : q->rest);
   return true;
 }
 

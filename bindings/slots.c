@@ -125,8 +125,8 @@ void ckpt_slots_free(ckpt_checkpointer *cp) {
   ckpt_strings_free(&cp->groups);
 }
 
-ckpt_status ckpt_slot_bind_tensor(ckpt_checkpointer *cp, const char *group, const char *path, ckpt_tensor *t, bool buffer,
-                                  ckpt_error *err) {
+ckpt_status ckpt_slot_bind_tensor(ckpt_checkpointer *cp, const char *group, const char *path, ckpt_tensor *t,
+                                  bool buffer, ckpt_error *err) {
   ckpt_slot *s = NULL;
   CKPT_TRY(ckpt_slot_add(&s, cp, group, path, CKPT_SLOT_TENSOR, err));
   s->tensor = ckpt_tensor_retain(t);
@@ -160,7 +160,8 @@ ckpt_status ckpt_bind_int(ckpt_checkpointer *cp, const char *group, const char *
   return CKPT_OK;
 }
 
-ckpt_status ckpt_bind_double(ckpt_checkpointer *cp, const char *group, const char *path, double *value, ckpt_error *err) {
+ckpt_status ckpt_bind_double(ckpt_checkpointer *cp, const char *group, const char *path, double *value,
+                             ckpt_error *err) {
   ckpt_slot *s = NULL;
   CKPT_TRY(ckpt_slot_add(&s, cp, group, path, CKPT_SLOT_DOUBLE, err));
   s->at.number = value;
@@ -193,7 +194,8 @@ ckpt_status ckpt_slot_set_int(ckpt_checkpointer *cp, const char *group, const ch
   return CKPT_OK;
 }
 
-ckpt_status ckpt_slot_set_double(ckpt_checkpointer *cp, const char *group, const char *path, double v, ckpt_error *err) {
+ckpt_status ckpt_slot_set_double(ckpt_checkpointer *cp, const char *group, const char *path, double v,
+                                 ckpt_error *err) {
   ckpt_slot *s = NULL;
   CKPT_TRY(get_or_add(&s, cp, group, path, CKPT_SLOT_DOUBLE, err));
   if (s->at.number == NULL) s->at.number = &s->own.number;

@@ -54,9 +54,7 @@ ckpt_status ckpt_fail(ckpt_error *err, ckpt_status status, int64_t position, con
 }
 
 /* strerror_r comes in two kinds; this takes the text from either. */
-static const char *errno_text(int sys, char *buffer, size_t size) {
-  return strerror_r(sys, buffer, size);
-}
+static const char *errno_text(int sys, char *buffer, size_t size) { return strerror_r(sys, buffer, size); }
 
 ckpt_status ckpt_fail_errno(ckpt_error *err, int sys, const char *format, ...) {
   if (err == NULL) return CKPT_E_IO;

@@ -8,8 +8,7 @@
 #include <string.h>
 
 /* Fills *err (which may be NULL) and returns `status`. `position` is a byte offset or -1. */
-ckpt_status ckpt_fail(ckpt_error *err, ckpt_status status, int64_t position, const char *format, ...)
-    CKPT_PRINTF(4, 5);
+ckpt_status ckpt_fail(ckpt_error *err, ckpt_status status, int64_t position, const char *format, ...) CKPT_PRINTF(4, 5);
 
 /* The same with errno: `sys` is kept in the error and its text follows the message after ": ". */
 ckpt_status ckpt_fail_errno(ckpt_error *err, int sys, const char *format, ...) CKPT_PRINTF(3, 4);
@@ -21,17 +20,17 @@ ckpt_status ckpt_fail_nomem(ckpt_error *err, size_t bytes);
 ckpt_status ckpt_fail_in(ckpt_error *err, ckpt_status status, const char *context);
 
 /* Leaves the calling function with the status of a failed call. */
-#define CKPT_TRY(call)                            \
-  do {                                            \
-    ckpt_status ckpt_try_ = (call);               \
-    if (ckpt_try_ != CKPT_OK) return ckpt_try_;   \
+#define CKPT_TRY(call)                          \
+  do {                                          \
+    ckpt_status ckpt_try_ = (call);             \
+    if (ckpt_try_ != CKPT_OK) return ckpt_try_; \
   } while (0)
 
 /* The same for functions with a `done:` label and a variable `st`. */
-#define CKPT_GO(call)                  \
-  do {                                 \
-    st = (call);                       \
-    if (st != CKPT_OK) goto done;      \
+#define CKPT_GO(call)             \
+  do {                            \
+    st = (call);                  \
+    if (st != CKPT_OK) goto done; \
   } while (0)
 
 #define CKPT_COUNTOF(a) (sizeof(a) / sizeof((a)[0]))

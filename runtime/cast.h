@@ -1,9 +1,9 @@
 /*
  * cast.h - runs of numbers from one dtype to another.
  *
- * Integers go to integers by their low bits, everything else goes through double: exact for every dtype handled here but
- * 64-bit integers beyond 2^53. Doubles are rounded to nearest, ties to even; to an integer they are truncated, NaN is 0 and
- * what does not fit becomes the nearest bound.
+ * Integers go to integers by their low bits, everything else goes through double: exact for every dtype handled here
+ * but 64-bit integers beyond 2^53. Doubles are rounded to nearest, ties to even; to an integer they are truncated, NaN
+ * is 0 and what does not fit becomes the nearest bound.
  */
 #ifndef CKPT_CAST_H
 #define CKPT_CAST_H

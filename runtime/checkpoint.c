@@ -1,4 +1,5 @@
-/* checkpoint.c - one door for every format: found by content when reading, checked before it gets its name when written. */
+/* checkpoint.c - one door for every format: found by content when reading, checked before it gets its name when
+ * written. */
 #include "checkpoint.h"
 
 #include <stdlib.h>
@@ -67,8 +68,9 @@ static ckpt_status read_any(ckpt_checkpoint *cp, ckpt_error *err) {
     return ckpt_fail(err, CKPT_E_UNSUPPORTED, 0, "%s: this version of ckpt does not read it", formats[i].name);
   }
   const unsigned char *b = ckpt_mapping_data(cp->map);
-  return ckpt_fail(err, CKPT_E_FORMAT, 0, "not a checkpoint: it begins with the bytes %02x %02x, which is no known format",
-                   b[0], ckpt_mapping_size(cp->map) > 1 ? b[1] : 0);
+  return ckpt_fail(err, CKPT_E_FORMAT, 0,
+                   "not a checkpoint: it begins with the bytes %02x %02x, which is no known format", b[0],
+                   ckpt_mapping_size(cp->map) > 1 ? b[1] : 0);
 }
 
 static ckpt_status open_mapping(ckpt_checkpoint *cp, const ckpt_open_options *options, ckpt_error *err) {

@@ -1,6 +1,6 @@
 /*
- * clone.c - copies a value graph into another document. Each value is made once, empty, and filled when its turn comes, so
- * that sharing and cycles come out as they went in and depth costs no stack.
+ * clone.c - copies a value graph into another document. Each value is made once, empty, and filled when its turn comes,
+ * so that sharing and cycles come out as they went in and depth costs no stack.
  */
 #include <stdlib.h>
 

@@ -61,7 +61,8 @@ static ckpt_status check_index(int *dim, const ckpt_tensor *t, size_t n, const i
   if (*dim < 0 || *dim >= ndim)
     return ckpt_fail(err, CKPT_E_RANGE, -1, "there is no dimension %d in a tensor of %d", given, ndim);
   if (ckpt_dtype_per_byte(ckpt_tensor_dtype(t)) > 1)
-    return ckpt_fail(err, CKPT_E_UNSUPPORTED, -1, "no index_select on packed %s", ckpt_dtype_name(ckpt_tensor_dtype(t)));
+    return ckpt_fail(err, CKPT_E_UNSUPPORTED, -1, "no index_select on packed %s",
+                     ckpt_dtype_name(ckpt_tensor_dtype(t)));
   int64_t size = ckpt_tensor_shape(t)[*dim];
   for (size_t i = 0; i < n; i++)
     if (index[i] < 0 || index[i] >= size)

@@ -1,6 +1,6 @@
 /*
- * dict.c - key look-up: linear in small dicts, by open addressing in large ones. Pairs keep their order in `flat`; the table
- * holds pair numbers only, so that it can be thrown away and made again.
+ * dict.c - key look-up: linear in small dicts, by open addressing in large ones. Pairs keep their order in `flat`; the
+ * table holds pair numbers only, so that it can be thrown away and made again.
  */
 #include "value.h"
 

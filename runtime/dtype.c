@@ -38,14 +38,21 @@ typedef struct alias {
 
 /* Names that only TorchScript writes for dtypes without a Python storage class. */
 static const alias script_classes[] = {
-    {"UntypedStorage", CKPT_U8},           {"ComplexHalfStorage", CKPT_C32},
-    {"UInt16Storage", CKPT_U16},           {"UInt32Storage", CKPT_U32},
-    {"UInt64Storage", CKPT_U64},           {"Float8_e5m2Storage", CKPT_F8_E5M2},
-    {"Float8_e4m3fnStorage", CKPT_F8_E4M3FN}, {"Float8_e5m2fnuzStorage", CKPT_F8_E5M2FNUZ},
-    {"Float8_e4m3fnuzStorage", CKPT_F8_E4M3FNUZ}, {"Float8_e8m0fnuStorage", CKPT_F8_E8M0FNU},
+    {"UntypedStorage", CKPT_U8},
+    {"ComplexHalfStorage", CKPT_C32},
+    {"UInt16Storage", CKPT_U16},
+    {"UInt32Storage", CKPT_U32},
+    {"UInt64Storage", CKPT_U64},
+    {"Float8_e5m2Storage", CKPT_F8_E5M2},
+    {"Float8_e4m3fnStorage", CKPT_F8_E4M3FN},
+    {"Float8_e5m2fnuzStorage", CKPT_F8_E5M2FNUZ},
+    {"Float8_e4m3fnuzStorage", CKPT_F8_E4M3FNUZ},
+    {"Float8_e8m0fnuStorage", CKPT_F8_E8M0FNU},
 };
 
-static bool same(const char *a, const char *b, size_t length) { return strlen(a) == length && memcmp(a, b, length) == 0; }
+static bool same(const char *a, const char *b, size_t length) {
+  return strlen(a) == length && memcmp(a, b, length) == 0;
+}
 
 ckpt_status ckpt_dtype_of_storage_class(ckpt_dtype *out, const char *name, size_t length) {
   for (int i = 0; i < CKPT_DTYPE_COUNT; i++) {

@@ -5,9 +5,9 @@
  *    "aliases":["model_latest.pth"],"retired":["model_epoch9.pth"],"best":false,"metrics":{"acc":0.9527}}
  *
  * Paths are relative, so the directory may move. A last line without its newline (a crash while appending) is
- * ignored; the next append starts on a new line. A line that is no JSON object is skipped and counted, never fatal: files
- * and ledger together are the truth, and best and retention are recomputed from them after a restart.
- * Numbers that JSON cannot hold (NaN, infinities) are written as the strings "nan", "inf", "-inf" and read back.
+ * ignored; the next append starts on a new line. A line that is no JSON object is skipped and counted, never fatal:
+ * files and ledger together are the truth, and best and retention are recomputed from them after a restart. Numbers
+ * that JSON cannot hold (NaN, infinities) are written as the strings "nan", "inf", "-inf" and read back.
  */
 #ifndef CKPT_LEDGER_H
 #define CKPT_LEDGER_H
@@ -22,9 +22,9 @@ typedef struct ckpt_metric {
 } ckpt_metric;
 
 typedef struct ckpt_ledger_entry {
-  char *event; /* "save", "best", "load", ... */
+  char *event;               /* "save", "best", "load", ... */
   int64_t time, epoch, step; /* INT64_MIN: not recorded */
-  char *file;  /* may be NULL */
+  char *file;                /* may be NULL */
   uint64_t bytes;
   bool best;
   size_t n_aliases, n_retired, n_metrics;
@@ -33,7 +33,7 @@ typedef struct ckpt_ledger_entry {
 } ckpt_ledger_entry;
 
 typedef struct ckpt_ledger {
-  size_t n, skipped; /* skipped: lines that could not be read */
+  size_t n, skipped;          /* skipped: lines that could not be read */
   ckpt_ledger_entry *entries; /* oldest first */
 } ckpt_ledger;
 

@@ -1,8 +1,8 @@
 /*
  * listing.c - every tensor and object of a value with its path (see ckpt_listing_new in ckpt.h).
  *
- * A walk without recursion: a stack of places, each a value and how much of it has been walked. What is reached a second
- * time is walked again only to note the aliases inside it, within a budget, so that a file of nested shared
+ * A walk without recursion: a stack of places, each a value and how much of it has been walked. What is reached a
+ * second time is walked again only to note the aliases inside it, within a budget, so that a file of nested shared
  * containers ("billion laughs") costs no more than its size.
  */
 #include <stdio.h>

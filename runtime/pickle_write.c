@@ -413,7 +413,8 @@ static ckpt_status write_tensor(writer *w, const ckpt_tensor *t) {
   ckpt_rebuild rebuild = ckpt_dtype_rebuild(ckpt_tensor_dtype(t));
   int n = ckpt_tensor_ndim(t);
   size_t id;
-  if (rebuild == CKPT_REBUILD_Q) return ckpt_fail(w->err, CKPT_E_UNSUPPORTED, -1, "a quantised tensor without its scale");
+  if (rebuild == CKPT_REBUILD_Q)
+    return ckpt_fail(w->err, CKPT_E_UNSUPPORTED, -1, "a quantised tensor without its scale");
   if (ckpt_tensor_is_meta(t)) return write_meta(w, t);
   bool v3 = rebuild == CKPT_REBUILD_V3;
   CKPT_TRY(write_global(w, v3 ? "torch._utils._rebuild_tensor_v3" : "torch._utils._rebuild_tensor_v2"));

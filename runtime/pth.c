@@ -25,7 +25,8 @@ static size_t find(const archive *a, const char *name) {
 static ckpt_status find_prefix(archive *a, ckpt_error *err) {
   size_t n = ckpt_zip_count(a->zip);
   const char *first = n == 0 ? "" : ckpt_zip_entry_at(a->zip, 0)->name, *slash = strchr(first, '/');
-  if (slash == NULL) return ckpt_fail(err, CKPT_E_FORMAT, -1, "a zip archive, but not one of PyTorch's: no folder inside");
+  if (slash == NULL)
+    return ckpt_fail(err, CKPT_E_FORMAT, -1, "a zip archive, but not one of PyTorch's: no folder inside");
   size_t length = (size_t)(slash - first);
   if (length >= sizeof a->prefix) return ckpt_fail(err, CKPT_E_LIMIT, -1, "the archive's folder name is too long");
   memcpy(a->prefix, first, length);
@@ -189,7 +190,8 @@ uint64_t ckpt_pth_measure(const ckpt_pickle *pickle, const char *prefix) {
   if (names != NULL && sizes != NULL && keys != NULL) {
     names[at] = "data.pkl";
     sizes[at++] = pickle->n;
-    for (size_t i = 0; i < CKPT_COUNTOF(before); i++, at++) sizes[at] = strlen((names[at] = before[i].name, before[i].text));
+    for (size_t i = 0; i < CKPT_COUNTOF(before); i++, at++)
+      sizes[at] = strlen((names[at] = before[i].name, before[i].text));
     for (size_t i = 0; i < pickle->n_storages; i++, at++) {
       snprintf(keys[i], sizeof keys[i], "data/%zu", i);
       names[at] = keys[i];
@@ -219,8 +221,8 @@ ckpt_status ckpt_pth_prefix(char *out, size_t size, const char *path, ckpt_error
     n = strlen(base);
   }
   if (n == 0 || n >= size)
-    return ckpt_fail(err, CKPT_E_ARGUMENT, -1, "'%.200s' gives the archive inside no name: it must have 1 to %zu characters",
-                     path, size - 1);
+    return ckpt_fail(err, CKPT_E_ARGUMENT, -1,
+                     "'%.200s' gives the archive inside no name: it must have 1 to %zu characters", path, size - 1);
   memcpy(out, base, n);
   out[n] = '\0';
   return CKPT_OK;

@@ -10,7 +10,7 @@ typedef struct ckpt_ptrmap {
   struct {
     const void *key; /* NULL: free */
     size_t value;
-  } *slots;
+  } * slots;
   size_t capacity, count;
 } ckpt_ptrmap;
 

@@ -1,6 +1,6 @@
 /*
- * tensor.c - strided views. Invariants of every tensor that exists: sizes, strides and offset are not negative; numel and
- * its byte count fit; and, unless it is empty or meta, every element lies inside the storage.
+ * tensor.c - strided views. Invariants of every tensor that exists: sizes, strides and offset are not negative; numel
+ * and its byte count fit; and, unless it is empty or meta, every element lies inside the storage.
  */
 #include "tensor.h"
 
@@ -151,7 +151,8 @@ ckpt_status ckpt_tensor_meta(ckpt_tensor **out, ckpt_dtype dtype, int ndim, cons
 }
 
 static ckpt_tensor_spec spec_of(const ckpt_tensor *t) {
-  return (ckpt_tensor_spec){t->dtype, t->ndim, t->dims, t->dims + t->ndim, t->offset, t->requires_grad, t->conj, t->neg};
+  return (ckpt_tensor_spec){t->dtype,  t->ndim,          t->dims, t->dims + t->ndim,
+                            t->offset, t->requires_grad, t->conj, t->neg};
 }
 
 ckpt_status ckpt_tensor_view(ckpt_tensor **out, const ckpt_tensor *base, int64_t offset, int ndim, const int64_t *shape,
@@ -299,7 +300,8 @@ ckpt_status ckpt_tensor_check_spread(const ckpt_tensor *t, ckpt_error *err) {
 ckpt_status ckpt_tensor_check_packed(const ckpt_tensor *t, ckpt_error *err) {
   int64_t per = ckpt_dtype_per_byte(t->dtype);
   if (per == 1 || t->numel == 0 || (ckpt_tensor_is_contiguous(t) && t->offset % per == 0)) return CKPT_OK;
-  return ckpt_fail(err, CKPT_E_UNSUPPORTED, -1, "a %s view that is not contiguous cannot be taken apart: its elements share bytes",
+  return ckpt_fail(err, CKPT_E_UNSUPPORTED, -1,
+                   "a %s view that is not contiguous cannot be taken apart: its elements share bytes",
                    ckpt_dtype_name(t->dtype));
 }
 

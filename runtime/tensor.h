@@ -37,10 +37,12 @@ void ckpt_tensor_gather(void *buffer, const ckpt_tensor *t, const void *data, in
 /* CKPT_E_UNSUPPORTED for a view of packed elements (quint4x2, quint2x4) that does not lie in whole bytes. */
 ckpt_status ckpt_tensor_check_packed(const ckpt_tensor *t, ckpt_error *err);
 
-/* CKPT_E_ARGUMENT for a tensor that lies in a file or has no data; CKPT_E_UNSUPPORTED for one that is not contiguous. */
+/* CKPT_E_ARGUMENT for a tensor that lies in a file or has no data; CKPT_E_UNSUPPORTED for one that is not contiguous.
+ */
 ckpt_status ckpt_tensor_check_writable(const ckpt_tensor *t, ckpt_error *err);
 
-/* CKPT_E_LIMIT for a tensor that is far larger than its storage (stride 0 over 2^40 elements): not to be spelled out. */
+/* CKPT_E_LIMIT for a tensor that is far larger than its storage (stride 0 over 2^40 elements): not to be spelled out.
+ */
 ckpt_status ckpt_tensor_check_spread(const ckpt_tensor *t, ckpt_error *err);
 
 #endif

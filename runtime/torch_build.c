@@ -14,7 +14,7 @@ struct ckpt_torch_builder {
   ckpt_document *doc;
   ckpt_find_storage find;
   void *context;
-  ckpt_strmap keys;      /* storage key -> place in `storages` */
+  ckpt_strmap keys;        /* storage key -> place in `storages` */
   ckpt_storage **storages; /* borrowed: the document owns them */
   size_t n, capacity;
 };
@@ -44,7 +44,8 @@ static ckpt_status arg_bool(bool *out, const ckpt_value *tuple, size_t i, const 
 }
 
 /* A tuple or list of integers, such as a size. */
-static ckpt_status arg_dims(int *n, int64_t *dims, const ckpt_value *tuple, size_t i, const char *what, ckpt_error *err) {
+static ckpt_status arg_dims(int *n, int64_t *dims, const ckpt_value *tuple, size_t i, const char *what,
+                            ckpt_error *err) {
   const ckpt_value *v = arg(tuple, i);
   if (v == NULL || (v->kind != CKPT_TUPLE && v->kind != CKPT_LIST))
     return ckpt_fail(err, CKPT_E_CORRUPT, -1, "a tensor whose %s is no tuple", what);
@@ -109,8 +110,8 @@ static ckpt_status remember(ckpt_torch_builder *b, const char *key, ckpt_storage
 }
 
 /* The storage of that key: one object however often the file names it, and always of the same size. */
-static ckpt_status get_storage(ckpt_storage **out, ckpt_torch_builder *b, const char *key, uint64_t bytes, unsigned swap,
-                               ckpt_error *err) {
+static ckpt_status get_storage(ckpt_storage **out, ckpt_torch_builder *b, const char *key, uint64_t bytes,
+                               unsigned swap, ckpt_error *err) {
   size_t at = ckpt_strmap_get(&b->keys, key, strlen(key));
   if (at == SIZE_MAX) {
     ckpt_storage *s = NULL;
@@ -191,8 +192,14 @@ static ckpt_status build_view(ckpt_tensor **out, const ckpt_value *args, ckpt_dt
                               const ckpt_value *metadata, ckpt_error *err) {
   view_args view;
   CKPT_TRY(read_view(&view, args, err));
-  ckpt_tensor_spec spec = {dtype, view.ndim, view.shape, view.stride, view.offset, requires_grad,
-                           metadata_flag(metadata, "conj"), metadata_flag(metadata, "neg")};
+  ckpt_tensor_spec spec = {dtype,
+                           view.ndim,
+                           view.shape,
+                           view.stride,
+                           view.offset,
+                           requires_grad,
+                           metadata_flag(metadata, "conj"),
+                           metadata_flag(metadata, "neg")};
   return make_view(out, args, arg(args, 0)->made->storage, &spec, err);
 }
 

@@ -1,6 +1,6 @@
 /*
- * torch_build.h - what PyTorch's names mean: storages behind persistent ids, tensors behind rebuild functions, and the few
- * standard Python types that older protocols spell as calls. Hooks for the pickle machine.
+ * torch_build.h - what PyTorch's names mean: storages behind persistent ids, tensors behind rebuild functions, and the
+ * few standard Python types that older protocols spell as calls. Hooks for the pickle machine.
  *
  * Format facts: torch/_utils.py (_rebuild_tensor, _v2, _v3, _rebuild_parameter, _rebuild_qtensor,
  * _rebuild_meta_tensor_no_storage), torch/_tensor.py (_rebuild_from_type_v2), torch/serialization.py (persistent ids).
@@ -13,8 +13,8 @@
 typedef struct ckpt_torch_builder ckpt_torch_builder;
 
 /*
- * Finds the bytes of a storage: `key` is its name in the file, `bytes` what the persistent id says it holds. Gives a new
- * reference. `swap_unit` is what a big-endian file swaps (0: not known yet, see ckpt_storage_set_swap).
+ * Finds the bytes of a storage: `key` is its name in the file, `bytes` what the persistent id says it holds. Gives a
+ * new reference. `swap_unit` is what a big-endian file swaps (0: not known yet, see ckpt_storage_set_swap).
  */
 typedef ckpt_status (*ckpt_find_storage)(ckpt_storage **out, void *context, const char *key, uint64_t bytes,
                                          unsigned swap_unit, ckpt_error *err);

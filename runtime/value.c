@@ -162,7 +162,7 @@ ckpt_status ckpt_seq_push(ckpt_seq *seq, ckpt_document *doc, ckpt_value *item, c
 ckpt_kind ckpt_value_kind(const ckpt_value *v) { return (ckpt_kind)v->kind; }
 
 const char *ckpt_kind_name(ckpt_kind kind) {
-  static const char *const names[] = {"None",  "bool", "int", "int",       "float",  "str",   "bytes", "bytearray",
+  static const char *const names[] = {"None", "bool",  "int",  "int", "float",     "str",    "bytes", "bytearray",
                                       "list", "tuple", "dict", "set", "frozenset", "tensor", "class", "object"};
   return names[kind];
 }
@@ -259,24 +259,24 @@ ckpt_value *ckpt_value_pair_value(const ckpt_value *v, size_t i) {
   return i < ckpt_value_pair_count(v) ? ckpt_value_dict(v)->flat.items[2 * i + 1] : NULL;
 }
 
-ckpt_value *ckpt_value_object_class(const ckpt_value *v) {
-  return v->kind == CKPT_OBJECT ? v->made->callable : NULL;
-}
+ckpt_value *ckpt_value_object_class(const ckpt_value *v) { return v->kind == CKPT_OBJECT ? v->made->callable : NULL; }
 ckpt_value *ckpt_value_object_args(const ckpt_value *v) { return v->kind == CKPT_OBJECT ? v->made->args : NULL; }
-ckpt_value *ckpt_value_object_state(const ckpt_value *v) {
-  return v->kind == CKPT_OBJECT ? v->as.object->state : NULL;
-}
+ckpt_value *ckpt_value_object_state(const ckpt_value *v) { return v->kind == CKPT_OBJECT ? v->as.object->state : NULL; }
 
 typedef struct class_name {
   const char *module, *name;
 } class_name;
 
 bool ckpt_value_is_opaque(const ckpt_value *v) {
-  static const class_name plain[] = {{"torch", "device"}, {"torch.serialization", "_get_layout"},
-                                     {"collections", "Counter"}, {"__builtin__", "complex"}, {"builtins", "complex"}};
+  static const class_name plain[] = {{"torch", "device"},
+                                     {"torch.serialization", "_get_layout"},
+                                     {"collections", "Counter"},
+                                     {"__builtin__", "complex"},
+                                     {"builtins", "complex"}};
   if (v->kind != CKPT_OBJECT || v->made->how == CKPT_BY_PERSID) return false;
   for (size_t i = 0; i < CKPT_COUNTOF(plain); i++)
-    if (v->made->callable != NULL && ckpt_value_is_class(v->made->callable, plain[i].module, plain[i].name)) return false;
+    if (v->made->callable != NULL && ckpt_value_is_class(v->made->callable, plain[i].module, plain[i].name))
+      return false;
   return true;
 }
 

@@ -1,8 +1,8 @@
 /*
  * value.h - the inside of values, for the files that build, read and write them.
  *
- * A value is what a checkpoint means by it; `made`, where set, is how the file said it (a REDUCE, NEWOBJ or persistent id):
- * the writer says it the same way, so that what was read is written back unchanged. A value's address is its
+ * A value is what a checkpoint means by it; `made`, where set, is how the file said it (a REDUCE, NEWOBJ or persistent
+ * id): the writer says it the same way, so that what was read is written back unchanged. A value's address is its
  * identity: what was one object in Python is one ckpt_value, and is written as one.
  */
 #ifndef CKPT_VALUE_H
@@ -13,10 +13,10 @@
 #include "tensor.h"
 
 typedef enum ckpt_how {
-  CKPT_BY_REDUCE, /* callable(*args) */
-  CKPT_BY_NEWOBJ, /* callable.__new__(callable, *args) */
+  CKPT_BY_REDUCE,    /* callable(*args) */
+  CKPT_BY_NEWOBJ,    /* callable.__new__(callable, *args) */
   CKPT_BY_NEWOBJ_EX, /* the same with kwargs */
-  CKPT_BY_PERSID  /* a persistent id; args is the id itself */
+  CKPT_BY_PERSID     /* a persistent id; args is the id itself */
 } ckpt_how;
 
 typedef struct ckpt_seq {
@@ -31,10 +31,10 @@ typedef struct ckpt_made {
 } ckpt_made;
 
 typedef struct ckpt_dict {
-  ckpt_seq flat;        /* key, value, key, value... */
-  ckpt_value *state;    /* attributes of an OrderedDict (BUILD), such as {"_metadata": ...} */
-  uint32_t *table;      /* of a large dict: 1-based pair numbers by the key's hash, 0 for a free slot */
-  size_t slots;         /* a power of two, at least twice the number of pairs */
+  ckpt_seq flat;     /* key, value, key, value... */
+  ckpt_value *state; /* attributes of an OrderedDict (BUILD), such as {"_metadata": ...} */
+  uint32_t *table;   /* of a large dict: 1-based pair numbers by the key's hash, 0 for a free slot */
+  size_t slots;      /* a power of two, at least twice the number of pairs */
 } ckpt_dict;
 
 typedef struct ckpt_object { /* what an OBJECT was given after it was made, in Python's order */

@@ -13,11 +13,11 @@
 typedef struct ckpt_zip ckpt_zip; /* counted: a lazy storage keeps its archive */
 
 typedef struct ckpt_zip_entry {
-  const char *name;   /* NUL-terminated; names with an embedded NUL are refused at open */
-  uint64_t size;      /* uncompressed */
-  uint64_t packed;    /* compressed */
-  uint32_t crc;       /* 0 counts as absent (torch.save without compute_crc32) */
-  bool stored;        /* method 0; otherwise deflate */
+  const char *name; /* NUL-terminated; names with an embedded NUL are refused at open */
+  uint64_t size;    /* uncompressed */
+  uint64_t packed;  /* compressed */
+  uint32_t crc;     /* 0 counts as absent (torch.save without compute_crc32) */
+  bool stored;      /* method 0; otherwise deflate */
 } ckpt_zip_entry;
 
 /*

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# lint.sh: luacheck, public headers alone under the strictest flags, lua.h only in bindings/, cppcheck, clang-tidy.
+# lint.sh: luacheck, clang-format, public headers alone under the strictest flags, lua.h only in bindings/, cppcheck, clang-tidy.
 # Each is one line of TAP.
 set -u
 cd "$(dirname "$0")/.." || exit 2
@@ -31,6 +31,10 @@ check 'lua.h is included in bindings/ only' core_without_lua
 check 'the core prints nothing and never exits' core_is_quiet
 check 'the core has no writable globals' no_globals
 check 'no left-over marks' no_marks
+if command -v clang-format > /dev/null; then
+  check 'clang-format' clang-format --dry-run -Werror runtime/*.[ch] runtime/include/ckpt/*.h bindings/*.[ch] \
+    bindings/include/ckpt/*.h tests/c/*.[ch] tests/trainer/*.[ch] tests/bench/*.c
+fi
 if command -v cppcheck > /dev/null; then
   check 'cppcheck' cppcheck -q --error-exitcode=1 --std=c11 --inline-suppr --suppress=missingIncludeSystem --suppress=memleak \
     --enable=warning,portability -D_GNU_SOURCE -Iruntime/include -Ibindings/include -Iruntime -Ibindings runtime bindings

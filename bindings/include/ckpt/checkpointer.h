@@ -35,14 +35,14 @@ typedef struct ckpt_checkpointer ckpt_checkpointer;
 typedef enum ckpt_log_level { CKPT_LOG_INFO, CKPT_LOG_WARNING } ckpt_log_level;
 
 typedef struct ckpt_checkpointer_options {
-  const char *dir;     /* the run's directory, made if need be by rank 0 */
-  const char *policy;  /* a Lua file, or the name of a built-in policy ("default", "pet"); NULL: "default" */
-  const char *weights; /* file to transfer weights from when nothing is resumed; NULL: none */
-  bool auto_resume;    /* resume from `dir` when it holds a checkpoint */
-  int rank;            /* only rank 0 locks the directory, writes and logs */
-  const char *const *set;    /* NULL-terminated "key=value" strings: the policy's run.options; NULL: none */
-  size_t policy_memory;      /* bytes of the policy's Lua state; 0: 64 MiB */
-  uint64_t policy_steps;     /* Lua instructions of one policy call; 0: 50 million */
+  const char *dir;        /* the run's directory, made if need be by rank 0 */
+  const char *policy;     /* a Lua file, or the name of a built-in policy ("default", "pet"); NULL: "default" */
+  const char *weights;    /* file to transfer weights from when nothing is resumed; NULL: none */
+  bool auto_resume;       /* resume from `dir` when it holds a checkpoint */
+  int rank;               /* only rank 0 locks the directory, writes and logs */
+  const char *const *set; /* NULL-terminated "key=value" strings: the policy's run.options; NULL: none */
+  size_t policy_memory;   /* bytes of the policy's Lua state; 0: 64 MiB */
+  uint64_t policy_steps;  /* Lua instructions of one policy call; 0: 50 million */
   void (*log)(void *user, ckpt_log_level level, const char *line); /* NULL: silent. `line` has no newline */
   void *log_user;
 } ckpt_checkpointer_options;
@@ -95,9 +95,9 @@ typedef enum ckpt_load_mode { CKPT_SCRATCH, CKPT_PRETRAINED, CKPT_RESUMED } ckpt
 /* All pointers are borrowed from the checkpointer until the next load or its end. */
 typedef struct ckpt_load_report {
   ckpt_load_mode mode;
-  const char *path;              /* file that was loaded, NULL for scratch */
-  int64_t epoch;                 /* epoch of the resumed file, or INT64_MIN */
-  size_t matched;                /* model tensors that were filled */
+  const char *path; /* file that was loaded, NULL for scratch */
+  int64_t epoch;    /* epoch of the resumed file, or INT64_MIN */
+  size_t matched;   /* model tensors that were filled */
   size_t n_missing, n_unexpected, n_mismatched;
   const char *const *missing;    /* model keys left as they were initialised */
   const char *const *unexpected; /* file keys that fed nothing */
@@ -106,7 +106,8 @@ typedef struct ckpt_load_report {
 
 /*
  * Resumes, pre-trains or leaves the model as initialised, as the policy decides. CKPT_E_CONTRACT: the policy refused
- * the match; CKPT_E_POLICY; or what opening a file gives. On failure all bound memory is as it was. `report` may be NULL.
+ * the match; CKPT_E_POLICY; or what opening a file gives. On failure all bound memory is as it was. `report` may be
+ * NULL.
  */
 CKPT_API ckpt_status ckpt_load(ckpt_checkpointer *cp, ckpt_load_report *report, ckpt_error *err);
 

@@ -38,22 +38,22 @@ extern "C" {
 /* ---- Status and errors ------------------------------------------------------------------------------- */
 
 /* X(name, value, text). The names are also what Lua gets as its third result, in lower case without prefix. */
-#define CKPT_STATUS_MAP(X)                                                      \
-  X(OK, 0, "ok")                                                                \
-  X(E_NOMEM, -1, "out of memory")                                               \
-  X(E_ARGUMENT, -2, "wrong argument")                                           \
-  X(E_IO, -3, "input/output error")                                             \
-  X(E_NOTFOUND, -4, "not found")                                                \
-  X(E_EXISTS, -5, "already there")                                              \
-  X(E_BUSY, -6, "in use by another process")                                    \
-  X(E_FORMAT, -7, "not a checkpoint")                                           \
-  X(E_CORRUPT, -8, "corrupt checkpoint")                                        \
-  X(E_UNSUPPORTED, -9, "not supported")                                         \
-  X(E_LIMIT, -10, "limit exceeded")                                             \
-  X(E_TYPE, -11, "value of another kind")                                       \
-  X(E_RANGE, -12, "out of range")                                               \
-  X(E_SHAPE, -13, "shapes differ")                                              \
-  X(E_POLICY, -14, "the policy failed")                                         \
+#define CKPT_STATUS_MAP(X)                   \
+  X(OK, 0, "ok")                             \
+  X(E_NOMEM, -1, "out of memory")            \
+  X(E_ARGUMENT, -2, "wrong argument")        \
+  X(E_IO, -3, "input/output error")          \
+  X(E_NOTFOUND, -4, "not found")             \
+  X(E_EXISTS, -5, "already there")           \
+  X(E_BUSY, -6, "in use by another process") \
+  X(E_FORMAT, -7, "not a checkpoint")        \
+  X(E_CORRUPT, -8, "corrupt checkpoint")     \
+  X(E_UNSUPPORTED, -9, "not supported")      \
+  X(E_LIMIT, -10, "limit exceeded")          \
+  X(E_TYPE, -11, "value of another kind")    \
+  X(E_RANGE, -12, "out of range")            \
+  X(E_SHAPE, -13, "shapes differ")           \
+  X(E_POLICY, -14, "the policy failed")      \
   X(E_CONTRACT, -15, "the load contract is not met")
 
 typedef enum ckpt_status {
@@ -87,38 +87,38 @@ CKPT_API const char *ckpt_status_name(ckpt_status status);
  * element; `class` is the rebuild function that PyTorch 2.14 writes (V2: the storage class carries the dtype; V3: the
  * dtype is an argument over UntypedStorage; Q: quantised). Storage classes live in module `torch`.
  */
-#define CKPT_DTYPE_MAP(X)                                          \
-  X(U8, "uint8", 1, V2, "ByteStorage", UINT)                       \
-  X(I8, "int8", 1, V2, "CharStorage", INT)                         \
-  X(I16, "int16", 2, V2, "ShortStorage", INT)                      \
-  X(I32, "int32", 4, V2, "IntStorage", INT)                        \
-  X(I64, "int64", 8, V2, "LongStorage", INT)                       \
-  X(F16, "float16", 2, V2, "HalfStorage", FLOAT)                   \
-  X(F32, "float32", 4, V2, "FloatStorage", FLOAT)                  \
-  X(F64, "float64", 8, V2, "DoubleStorage", FLOAT)                 \
-  X(C32, "complex32", 4, V3, "UntypedStorage", COMPLEX)            \
-  X(C64, "complex64", 8, V2, "ComplexFloatStorage", COMPLEX)       \
-  X(C128, "complex128", 16, V2, "ComplexDoubleStorage", COMPLEX)   \
-  X(BOOL, "bool", 1, V2, "BoolStorage", BOOL)                      \
-  X(QI8, "qint8", 1, Q, "QInt8Storage", QUANT)                     \
-  X(QU8, "quint8", 1, Q, "QUInt8Storage", QUANT)                   \
-  X(QI32, "qint32", 4, Q, "QInt32Storage", QUANT)                  \
-  X(BF16, "bfloat16", 2, V2, "BFloat16Storage", FLOAT)             \
-  X(QU4X2, "quint4x2", 1, Q, "QUInt4x2Storage", QUANT)             \
-  X(QU2X4, "quint2x4", 1, Q, "QUInt2x4Storage", QUANT)             \
-  X(BITS1X8, "bits1x8", 1, V3, "UntypedStorage", BITS)             \
-  X(BITS2X4, "bits2x4", 1, V3, "UntypedStorage", BITS)             \
-  X(BITS4X2, "bits4x2", 1, V3, "UntypedStorage", BITS)             \
-  X(BITS8, "bits8", 1, V3, "UntypedStorage", BITS)                 \
-  X(BITS16, "bits16", 2, V3, "UntypedStorage", BITS)               \
-  X(F8_E5M2, "float8_e5m2", 1, V3, "UntypedStorage", FLOAT)        \
-  X(F8_E4M3FN, "float8_e4m3fn", 1, V3, "UntypedStorage", FLOAT)    \
-  X(F8_E5M2FNUZ, "float8_e5m2fnuz", 1, V3, "UntypedStorage", FLOAT) \
-  X(F8_E4M3FNUZ, "float8_e4m3fnuz", 1, V3, "UntypedStorage", FLOAT) \
-  X(U16, "uint16", 2, V3, "UntypedStorage", UINT)                  \
-  X(U32, "uint32", 4, V3, "UntypedStorage", UINT)                  \
-  X(U64, "uint64", 8, V3, "UntypedStorage", UINT)                  \
-  X(F8_E8M0FNU, "float8_e8m0fnu", 1, V3, "UntypedStorage", FLOAT)  \
+#define CKPT_DTYPE_MAP(X)                                            \
+  X(U8, "uint8", 1, V2, "ByteStorage", UINT)                         \
+  X(I8, "int8", 1, V2, "CharStorage", INT)                           \
+  X(I16, "int16", 2, V2, "ShortStorage", INT)                        \
+  X(I32, "int32", 4, V2, "IntStorage", INT)                          \
+  X(I64, "int64", 8, V2, "LongStorage", INT)                         \
+  X(F16, "float16", 2, V2, "HalfStorage", FLOAT)                     \
+  X(F32, "float32", 4, V2, "FloatStorage", FLOAT)                    \
+  X(F64, "float64", 8, V2, "DoubleStorage", FLOAT)                   \
+  X(C32, "complex32", 4, V3, "UntypedStorage", COMPLEX)              \
+  X(C64, "complex64", 8, V2, "ComplexFloatStorage", COMPLEX)         \
+  X(C128, "complex128", 16, V2, "ComplexDoubleStorage", COMPLEX)     \
+  X(BOOL, "bool", 1, V2, "BoolStorage", BOOL)                        \
+  X(QI8, "qint8", 1, Q, "QInt8Storage", QUANT)                       \
+  X(QU8, "quint8", 1, Q, "QUInt8Storage", QUANT)                     \
+  X(QI32, "qint32", 4, Q, "QInt32Storage", QUANT)                    \
+  X(BF16, "bfloat16", 2, V2, "BFloat16Storage", FLOAT)               \
+  X(QU4X2, "quint4x2", 1, Q, "QUInt4x2Storage", QUANT)               \
+  X(QU2X4, "quint2x4", 1, Q, "QUInt2x4Storage", QUANT)               \
+  X(BITS1X8, "bits1x8", 1, V3, "UntypedStorage", BITS)               \
+  X(BITS2X4, "bits2x4", 1, V3, "UntypedStorage", BITS)               \
+  X(BITS4X2, "bits4x2", 1, V3, "UntypedStorage", BITS)               \
+  X(BITS8, "bits8", 1, V3, "UntypedStorage", BITS)                   \
+  X(BITS16, "bits16", 2, V3, "UntypedStorage", BITS)                 \
+  X(F8_E5M2, "float8_e5m2", 1, V3, "UntypedStorage", FLOAT)          \
+  X(F8_E4M3FN, "float8_e4m3fn", 1, V3, "UntypedStorage", FLOAT)      \
+  X(F8_E5M2FNUZ, "float8_e5m2fnuz", 1, V3, "UntypedStorage", FLOAT)  \
+  X(F8_E4M3FNUZ, "float8_e4m3fnuz", 1, V3, "UntypedStorage", FLOAT)  \
+  X(U16, "uint16", 2, V3, "UntypedStorage", UINT)                    \
+  X(U32, "uint32", 4, V3, "UntypedStorage", UINT)                    \
+  X(U64, "uint64", 8, V3, "UntypedStorage", UINT)                    \
+  X(F8_E8M0FNU, "float8_e8m0fnu", 1, V3, "UntypedStorage", FLOAT)    \
   X(F4_E2M1FN_X2, "float4_e2m1fn_x2", 1, V3, "UntypedStorage", BITS) \
   X(BC32, "bcomplex32", 4, V3, "UntypedStorage", COMPLEX)
 
@@ -126,7 +126,7 @@ typedef enum ckpt_dtype {
 #define CKPT_X(id, name, bytes, rebuild, storage, numeric) CKPT_##id,
   CKPT_DTYPE_MAP(CKPT_X)
 #undef CKPT_X
-  CKPT_DTYPE_COUNT
+      CKPT_DTYPE_COUNT
 } ckpt_dtype;
 
 /* PyTorch's name without "torch.", never NULL. Thread-safe. */
@@ -154,8 +154,8 @@ CKPT_API ckpt_status ckpt_tensor_new(ckpt_tensor **out, ckpt_dtype dtype, int nd
                                      ckpt_error *err);
 
 /* A contiguous tensor over the caller's `data`, which must outlive it. Nothing is copied. */
-CKPT_API ckpt_status ckpt_tensor_borrow(ckpt_tensor **out, ckpt_dtype dtype, void *data, int ndim,
-                                        const int64_t *shape, ckpt_error *err);
+CKPT_API ckpt_status ckpt_tensor_borrow(ckpt_tensor **out, ckpt_dtype dtype, void *data, int ndim, const int64_t *shape,
+                                        ckpt_error *err);
 
 /* Names and shapes only: a tensor without data. */
 CKPT_API ckpt_status ckpt_tensor_meta(ckpt_tensor **out, ckpt_dtype dtype, int ndim, const int64_t *shape,
@@ -217,20 +217,20 @@ typedef struct ckpt_value ckpt_value;
 typedef enum ckpt_kind {
   CKPT_NONE,
   CKPT_BOOLEAN,
-  CKPT_INT,       /* fits int64_t */
-  CKPT_BIGINT,    /* any other integer: little-endian two's complement bytes */
+  CKPT_INT,    /* fits int64_t */
+  CKPT_BIGINT, /* any other integer: little-endian two's complement bytes */
   CKPT_FLOAT,
-  CKPT_STR,       /* UTF-8; lone surrogates pass through as Python writes them */
+  CKPT_STR, /* UTF-8; lone surrogates pass through as Python writes them */
   CKPT_BYTES,
   CKPT_BYTEARRAY,
   CKPT_LIST,
   CKPT_TUPLE,
-  CKPT_DICT,      /* dict and collections.OrderedDict (ckpt_value_is_ordered); order is kept */
+  CKPT_DICT, /* dict and collections.OrderedDict (ckpt_value_is_ordered); order is kept */
   CKPT_SET,
   CKPT_FROZENSET,
   CKPT_TENSOR,
-  CKPT_CLASS,     /* a Python name, such as torch.float32: inert */
-  CKPT_OBJECT     /* an object of an unknown class: inert, its parts can be walked */
+  CKPT_CLASS, /* a Python name, such as torch.float32: inert */
+  CKPT_OBJECT /* an object of an unknown class: inert, its parts can be walked */
 } ckpt_kind;
 
 CKPT_API ckpt_status ckpt_document_new(ckpt_document **out, ckpt_error *err);
@@ -255,8 +255,8 @@ CKPT_API ckpt_tensor *ckpt_value_tensor(const ckpt_value *v);
 
 /* Items of a LIST, TUPLE, SET or FROZENSET, pairs of a DICT; for an OBJECT its list items. 0 for the rest. */
 CKPT_API size_t ckpt_value_count(const ckpt_value *v);
-CKPT_API ckpt_value *ckpt_value_item(const ckpt_value *v, size_t i);        /* NULL past the end */
-CKPT_API bool ckpt_value_is_ordered(const ckpt_value *v);                   /* collections.OrderedDict */
+CKPT_API ckpt_value *ckpt_value_item(const ckpt_value *v, size_t i); /* NULL past the end */
+CKPT_API bool ckpt_value_is_ordered(const ckpt_value *v);            /* collections.OrderedDict */
 
 /* Pairs of a DICT (or of an OBJECT that subclasses dict), in order. */
 CKPT_API size_t ckpt_value_pair_count(const ckpt_value *v);
@@ -282,8 +282,7 @@ CKPT_API ckpt_status ckpt_value_new_none(ckpt_value **out, ckpt_document *doc, c
 CKPT_API ckpt_status ckpt_value_new_bool(ckpt_value **out, ckpt_document *doc, bool b, ckpt_error *err);
 CKPT_API ckpt_status ckpt_value_new_int(ckpt_value **out, ckpt_document *doc, int64_t i, ckpt_error *err);
 CKPT_API ckpt_status ckpt_value_new_double(ckpt_value **out, ckpt_document *doc, double d, ckpt_error *err);
-CKPT_API ckpt_status ckpt_value_new_str(ckpt_value **out, ckpt_document *doc, const char *s, size_t n,
-                                        ckpt_error *err);
+CKPT_API ckpt_status ckpt_value_new_str(ckpt_value **out, ckpt_document *doc, const char *s, size_t n, ckpt_error *err);
 CKPT_API ckpt_status ckpt_value_new_bytes(ckpt_value **out, ckpt_document *doc, const void *s, size_t n,
                                           ckpt_error *err);
 CKPT_API ckpt_status ckpt_value_new_list(ckpt_value **out, ckpt_document *doc, ckpt_error *err);
@@ -311,8 +310,8 @@ CKPT_API ckpt_status ckpt_state_dict_set(ckpt_state_dict *sd, const char *name, 
 CKPT_API ckpt_status ckpt_state_dict_remove(ckpt_state_dict *sd, const char *name, ckpt_error *err);
 
 CKPT_API size_t ckpt_state_dict_count(const ckpt_state_dict *sd);
-CKPT_API const char *ckpt_state_dict_name(const ckpt_state_dict *sd, size_t i);    /* NULL past the end */
-CKPT_API ckpt_tensor *ckpt_state_dict_tensor(const ckpt_state_dict *sd, size_t i); /* borrowed */
+CKPT_API const char *ckpt_state_dict_name(const ckpt_state_dict *sd, size_t i);         /* NULL past the end */
+CKPT_API ckpt_tensor *ckpt_state_dict_tensor(const ckpt_state_dict *sd, size_t i);      /* borrowed */
 CKPT_API ckpt_tensor *ckpt_state_dict_get(const ckpt_state_dict *sd, const char *name); /* borrowed or NULL */
 
 /*
@@ -351,8 +350,8 @@ CKPT_API ckpt_status ckpt_checkpoint_open(ckpt_checkpoint **out, const char *pat
                                           ckpt_error *err);
 CKPT_API void ckpt_checkpoint_close(ckpt_checkpoint *cp);
 
-CKPT_API const char *ckpt_checkpoint_format(const ckpt_checkpoint *cp);  /* "torch-zip", "torchscript", ... */
-CKPT_API uint64_t ckpt_checkpoint_bytes(const ckpt_checkpoint *cp);      /* size of the file */
+CKPT_API const char *ckpt_checkpoint_format(const ckpt_checkpoint *cp); /* "torch-zip", "torchscript", ... */
+CKPT_API uint64_t ckpt_checkpoint_bytes(const ckpt_checkpoint *cp);     /* size of the file */
 CKPT_API ckpt_document *ckpt_checkpoint_document(const ckpt_checkpoint *cp);
 CKPT_API ckpt_value *ckpt_checkpoint_root(const ckpt_checkpoint *cp);
 
@@ -369,9 +368,9 @@ CKPT_API ckpt_status ckpt_checkpoint_verify(const ckpt_checkpoint *cp, ckpt_erro
 typedef struct ckpt_listing ckpt_listing;
 
 typedef struct ckpt_listing_entry {
-  const char *path;            /* UTF-8, NUL-terminated; "" for the root */
-  const ckpt_value *value;     /* a TENSOR, or an OBJECT */
-  size_t storage;              /* group number of a tensor's storage, SIZE_MAX for none */
+  const char *path;        /* UTF-8, NUL-terminated; "" for the root */
+  const ckpt_value *value; /* a TENSOR, or an OBJECT */
+  size_t storage;          /* group number of a tensor's storage, SIZE_MAX for none */
   size_t n_aliases;
   const char *const *aliases;
 } ckpt_listing_entry;

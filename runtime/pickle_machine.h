@@ -1,0 +1,52 @@
+/*
+ * pickle_machine.h - what the pickle opcodes work on: value stack, mark stack, memo, and the bytes of their arguments.
+ *
+ * Every length is compared with the bytes that remain before it is believed. `err` is never NULL in here.
+ */
+#ifndef CKPT_PICKLE_MACHINE_H
+#define CKPT_PICKLE_MACHINE_H
+
+#include "pickle_read.h"
+
+typedef struct ckpt_vector {
+  void **items;
+  size_t n, capacity;
+} ckpt_vector;
+
+typedef struct ckpt_machine {
+  ckpt_document *doc;
+  const unsigned char *data;
+  size_t size, pos, op; /* op: where the current opcode lies */
+  const char *name;
+  const ckpt_pickle_hooks *hooks;
+  ckpt_vector stack; /* ckpt_value * */
+  ckpt_vector dicts; /* ckpt_dict *, to be settled at the end */
+  ckpt_vector memo;  /* ckpt_value *, NULL for a hole */
+  size_t memo_count;
+  size_t *marks; /* heights of the stack */
+  size_t n_marks, mark_capacity;
+  ckpt_value *small[256]; /* integers 0..255 have no identity */
+  bool stopped;
+} ckpt_machine;
+
+/* fail and at put "name+0xoffset: " before a message; push takes NULL as the failure of the builder that gave it. */
+ckpt_status ckpt_machine_fail(const ckpt_machine *m, ckpt_error *err, ckpt_status status, const char *what);
+ckpt_status ckpt_machine_at(const ckpt_machine *m, ckpt_status status, ckpt_error *err);
+ckpt_status ckpt_machine_keep(ckpt_vector *v, void *item, ckpt_error *err);
+ckpt_status ckpt_machine_push(ckpt_machine *m, ckpt_value *v, ckpt_error *err);
+size_t ckpt_machine_floor(const ckpt_machine *m);
+ckpt_status ckpt_machine_pop(ckpt_value **out, ckpt_machine *m, ckpt_error *err);
+ckpt_status ckpt_machine_top(ckpt_value **out, ckpt_machine *m, ckpt_error *err);
+ckpt_status ckpt_machine_pop_mark(ckpt_value ***items, size_t *n, ckpt_machine *m, ckpt_error *err);
+ckpt_status ckpt_machine_take(const unsigned char **out, ckpt_machine *m, uint64_t n, ckpt_error *err);
+ckpt_status ckpt_machine_take_uint(uint64_t *out, ckpt_machine *m, size_t bytes, ckpt_error *err);
+ckpt_status ckpt_machine_take_counted(const unsigned char **out, size_t *n, ckpt_machine *m, size_t length_bytes,
+                                      ckpt_error *err);
+ckpt_status ckpt_machine_take_line(const unsigned char **out, size_t *n, ckpt_machine *m, ckpt_error *err);
+ckpt_status ckpt_machine_mark(ckpt_machine *m, ckpt_error *err);
+ckpt_status ckpt_machine_put(ckpt_machine *m, uint64_t index, ckpt_error *err);
+ckpt_status ckpt_machine_get(ckpt_machine *m, uint64_t index, ckpt_error *err);
+
+void ckpt_machine_free(ckpt_machine *m);
+
+#endif
