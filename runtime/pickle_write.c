@@ -496,6 +496,10 @@ static ckpt_status write_bytes(writer *w, const ckpt_value *v) {
 static ckpt_status write_bytearray(writer *w, const ckpt_value *v) {
   size_t id;
   CKPT_TRY(write_global(w, "__builtin__.bytearray"));
+  if (v->as.text.n == 0) {
+    CKPT_TRY(emit(w, ")R", 2));
+    return put(w, v);
+  }
   CKPT_TRY(write_raw_bytes(w, v));
   CKPT_TRY(emit_put(w, &id));
   CKPT_TRY(emit_op(w, 0x85));
@@ -512,9 +516,9 @@ static ckpt_status write_set(writer *w, const ckpt_value *v) {
   CKPT_TRY(emit_put(w, &id));
   CKPT_TRY(push_all(w, (task[]){op(0x85), {PUT, NULL, &v->as, 0}, op('R'), {END_REDUCE, v, NULL, 0}}, 4));
   if (n == 0) return CKPT_OK;
-  CKPT_TRY(push(w, op('e')));
+  CKPT_TRY(push(w, op(n == 1 ? 'a' : 'e')));
   for (size_t i = n; i-- > 0;) CKPT_TRY(push(w, save(v->as.seq.items[i])));
-  return emit_op(w, '(');
+  return n == 1 ? CKPT_OK : emit_op(w, '(');
 }
 
 /* ---- the machine ---- */

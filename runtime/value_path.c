@@ -1,6 +1,9 @@
 /*
  * value_path.c - finding a value by its path, the same paths that a listing shows.
  */
+#include <stdlib.h>
+
+#include "repr.h"
 #include "value.h"
 
 static bool ends_segment(char c) { return c == '\0' || c == '.' || c == '['; }
@@ -25,10 +28,26 @@ static size_t find_integer_key(const ckpt_dict *d, const char *text, size_t n) {
   return is_integer(&probe.as.integer, text, n) ? ckpt_dict_find(d, &probe) : SIZE_MAX;
 }
 
+/* The pair under a key of another kind, by its repr: (10, 10, 0), True, 1.5. */
+static size_t find_repr_key(const ckpt_dict *d, const char *text, size_t n) {
+  for (size_t i = 0; i < d->flat.n / 2; i++) {
+    const ckpt_value *key = d->flat.items[2 * i];
+    char *repr = NULL;
+    size_t length = 0;
+    if (key->kind == CKPT_STR || key->kind == CKPT_INT) continue;
+    if (ckpt_repr(&repr, &length, key, n + 1, NULL) != CKPT_OK) return SIZE_MAX;
+    bool same = length == n && memcmp(repr, text, n) == 0;
+    free(repr);
+    if (same) return i;
+  }
+  return SIZE_MAX;
+}
+
 static ckpt_value *in_dict(const ckpt_dict *d, const char *text, size_t n) {
   if (d == NULL) return NULL;
   size_t i = ckpt_dict_find_text(d, text, n);
   if (i == SIZE_MAX) i = find_integer_key(d, text, n);
+  if (i == SIZE_MAX) i = find_repr_key(d, text, n);
   return i == SIZE_MAX ? NULL : d->flat.items[2 * i + 1];
 }
 
