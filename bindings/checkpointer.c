@@ -141,6 +141,7 @@ void ckpt_checkpointer_close(ckpt_checkpointer *cp) {
   ckpt_strings_free(&cp->mismatched);
   for (size_t i = 0; i < cp->n_metrics; i++) free(cp->metrics[i].name);
   free(cp->metrics);
+  free(cp->metric_epochs);
   free(cp->loaded);
   free(cp->path);
   free(cp->policy);
@@ -157,15 +158,34 @@ ckpt_status ckpt_set_metric(ckpt_checkpointer *cp, const char *name, double valu
   for (size_t i = 0; i < cp->n_metrics; i++) {
     if (strcmp(cp->metrics[i].name, name) != 0) continue;
     cp->metrics[i].value = value;
+    cp->metric_epochs[i] = INT64_MIN;
     return CKPT_OK;
   }
   ckpt_metric *more = realloc(cp->metrics, (cp->n_metrics + 1) * sizeof *more);
   if (more == NULL) return ckpt_fail_nomem(err, (cp->n_metrics + 1) * sizeof *more);
   cp->metrics = more;
+  int64_t *epochs = realloc(cp->metric_epochs, (cp->n_metrics + 1) * sizeof *epochs);
+  if (epochs == NULL) return ckpt_fail_nomem(err, (cp->n_metrics + 1) * sizeof *epochs);
+  cp->metric_epochs = epochs;
+  epochs[cp->n_metrics] = INT64_MIN;
   char *copy = strdup(name);
   if (copy == NULL) return ckpt_fail_nomem(err, strlen(name) + 1);
   cp->metrics[cp->n_metrics++] = (ckpt_metric){copy, value};
   return CKPT_OK;
+}
+
+void ckpt_begin_epoch(ckpt_checkpointer *cp, int64_t epoch) {
+  size_t kept = 0;
+  cp->epoch = epoch;
+  for (size_t i = 0; i < cp->n_metrics; i++) {
+    if (cp->metric_epochs[i] != INT64_MIN && cp->metric_epochs[i] != epoch) {
+      free(cp->metrics[i].name);
+      continue;
+    }
+    cp->metrics[kept] = cp->metrics[i];
+    cp->metric_epochs[kept++] = epoch;
+  }
+  cp->n_metrics = kept;
 }
 
 static void remove_option(ckpt_checkpointer *cp, size_t i) {

@@ -285,7 +285,7 @@ static int plan_save(lua_State *L) {
   ckpt_error err;
   ckpt_save_plan plan = {0};
   ckpt_checkpointer *cp = check(L)->cp;
-  cp->epoch = ckpt_lua_check_integer(L, 2);
+  ckpt_begin_epoch(cp, ckpt_lua_check_integer(L, 2));
   if (ckpt_plan_save(&plan, cp, lua_toboolean(L, 3), &err) != CKPT_OK) return ckpt_lua_fail(L, &err);
   lua_newtable(L);
   lua_pushstring(L, plan.file);

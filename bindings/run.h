@@ -69,7 +69,8 @@ struct ckpt_checkpointer {
   ckpt_strings slot_names; /* the keys of slot_index */
   ckpt_strings groups;
   ckpt_strings option_names, option_values;
-  ckpt_metric *metrics;
+  ckpt_metric *metrics;   /* of the epoch that is saved; those of an earlier one are dropped */
+  int64_t *metric_epochs; /* the epoch that each was first saved with, INT64_MIN before */
   size_t n_metrics;
   int64_t epoch, step, next_epoch;
   int policy_failures;
@@ -104,6 +105,9 @@ ckpt_status ckpt_strings_add(ckpt_strings *s, const char *text, size_t n, ckpt_e
 ckpt_status ckpt_strings_addf(ckpt_strings *s, ckpt_error *err, const char *format, ...) CKPT_PRINTF(3, 4);
 bool ckpt_strings_has(const ckpt_strings *s, const char *text);
 void ckpt_strings_free(ckpt_strings *s);
+
+/* Begins the saves of an epoch: metrics that were saved with another one are forgotten. */
+void ckpt_begin_epoch(ckpt_checkpointer *cp, int64_t epoch);
 
 void ckpt_log(const ckpt_checkpointer *cp, ckpt_log_level level, const char *format, ...) CKPT_PRINTF(3, 4);
 

@@ -139,7 +139,7 @@ static ckpt_status do_plan(ckpt_checkpointer *cp, ckpt_save_plan *plan, bool bes
 static ckpt_status save(ckpt_checkpointer *cp, int64_t epoch, bool best, bool *improved, ckpt_error *err) {
   ckpt_save_plan plan = {0};
   if (cp->rank != 0) return CKPT_OK;
-  cp->epoch = epoch;
+  ckpt_begin_epoch(cp, epoch);
   ckpt_status st = make_plan(&plan, cp, best, err);
   if (st == CKPT_OK && plan.file != NULL) st = do_plan(cp, &plan, best, err);
   for (size_t i = 0; st == CKPT_OK && i < plan.log.n; i++) ckpt_log(cp, CKPT_LOG_INFO, "%s", plan.log.items[i]);

@@ -123,8 +123,8 @@ local function aliases_of(file, ...)
   return list
 end
 
-local function point_of(run, file, is_best)
-  return { best = is_best, file = file, epoch = run.epoch, step = run.step, metrics = run.metrics }
+local function point_of(run, file)
+  return { file = file, epoch = run.epoch, step = run.step, metrics = run.metrics }
 end
 
 local function saved_line(head, retired)
@@ -137,7 +137,7 @@ end
 ---@return ckpt.SavePlan
 local function plan_save(policy, run)
   local file = names.expand(policy.name or NAME, run)
-  local retired = keep.retired(policy, run, point_of(run, file, false))
+  local retired = keep.retired(policy, run, point_of(run, file))
   return {
     file = file,
     aliases = aliases_of(file, alias_of(policy.latest, LATEST, run)),
@@ -183,7 +183,7 @@ local function plan_best(policy, run)
   local latest = not reuse and alias_of(policy.latest, LATEST, run)
   local plan = { file = file, reuse = reuse, result = true, extra = { epoch = run.epoch, step = run.step } }
   plan.aliases = aliases_of(file, latest, alias_of(policy.best_alias, BEST, run))
-  plan.retire = keep.retired(policy, run, point_of(run, file, true))
+  plan.retire = keep.retired(policy, run, point_of(run, file))
   retire_names(policy, run, plan)
   plan.log = { saved_line(best_line(policy, run, plan, best), plan.retire) }
   return plan

@@ -1,8 +1,8 @@
 -- history.lua: what the ledger says about the run, and which save is the best. Part of policies/default.lua.
 --
--- A point is one save: { epoch, step, file, time, bytes, metrics, stale, best }, in the order of the epochs. `best`
--- marks what save_best once took. Where there are such marks only they decide what is the best: a trainer that
--- measures every fifth epoch leaves an old metric beside the saves between.
+-- A point is one save: { epoch, step, file, time, bytes, metrics, stale }, in the order of the epochs. The best is
+-- found among all of them by their metrics, so that a run killed between save and save_best loses no candidate; a
+-- save whose epoch set no metric has none in the ledger.
 -- A run that goes back (an older checkpoint was resumed, or the directory is used afresh) overtakes its own later
 -- entries: those are no points any more, so that they neither win as the best nor are deleted as old.
 local names = require "policies.default.names"
@@ -22,7 +22,6 @@ local function is_same(a, b) return a.epoch == b.epoch and (a.step or 0) == (b.s
 local function merge(point, entry)
   for name, value in pairs(entry.metrics or {}) do point.metrics[name] = value end
   point.time = entry.time or point.time
-  point.best = point.best or entry.best == true
   if entry.bytes and entry.bytes > 0 then point.bytes = entry.bytes end
 end
 
@@ -45,7 +44,7 @@ local function mark_stale(points)
   end
 end
 
----The run's saves by the ledger, and `now` ({ best, epoch, step, file, metrics }) as the last of them.
+---The run's saves by the ledger, and `now` ({ epoch, step, file, metrics }) as the last of them.
 ---@param run ckpt.Run
 ---@param now table?
 ---@return table[]
@@ -148,16 +147,10 @@ function M.top(policy, points)
   return best
 end
 
----The best so far: among the points that save_best took, or, in a run without it, among all.
+---The best so far.
 ---@param policy ckpt.Policy
 ---@param points table[]
 ---@return table?
-function M.best(policy, points)
-  local taken = {}
-  for _, point in ipairs(points) do
-    if point.best then taken[#taken + 1] = point end
-  end
-  return M.top(policy, #taken > 0 and taken or points)
-end
+function M.best(policy, points) return M.top(policy, points) end
 
 return M

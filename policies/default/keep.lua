@@ -170,7 +170,7 @@ end
 
 M.DEFAULT = { last = 3, best = 1 }
 
----Names that no pool wants once `now` ({ best, epoch, step, file, metrics }) is written.
+---Names that no pool wants once `now` ({ epoch, step, file, metrics }) is written.
 ---@param policy ckpt.Policy
 ---@param run ckpt.Run
 ---@param now table

@@ -188,11 +188,11 @@ local function print_tensors(entries, shown)
 end
 
 -- "... 204 more": and how to see them.
-local function print_more(args, entries, shown)
+local function print_more(entries, shown)
   if shown == #entries then return end
-  local head, file = entries[shown + 1].name:match("^[^.]+%.?[^.]*%."), text.shell(args.file)
-  text.say(("  ... %d more (--all)%s"):format(#entries - shown,
-    head and (", or: ckpt inspect %s --select %s"):format(file, text.shell(head .. "*")) or ""))
+  local head = entries[shown + 1].name:match("^[^.]+%.?[^.]*%.")
+  text.say(("  ... %d more: --all%s"):format(#entries - shown,
+    head and (", or --select %s"):format(text.shell(head .. "*")) or ""))
 end
 
 local function print_objects(objects)
@@ -210,7 +210,7 @@ local function print_text(cp, survey, entries, args)
   local shown = (args.all or args.select) and #entries or math.min(#entries, SHOWN_TENSORS)
   if shown > 0 then text.say() end
   print_tensors(entries, shown)
-  print_more(args, entries, shown)
+  print_more(entries, shown)
   print_objects(survey.objects)
   if shown > 0 and shown == #survey.tensors then
     text.say(("  next: ckpt plan --load %s --model MODEL"):format(text.shell(args.file)))

@@ -16,6 +16,7 @@
 #include <zip.h>
 
 #include "checkpoint.h"
+#include "pickle_read.h"
 #include "pth.h"
 
 #define P(literal) (literal), sizeof(literal) - 1

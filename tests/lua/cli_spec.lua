@@ -259,7 +259,7 @@ describe("inspect", function()
     save("many.pth", { state_dict = sd })
     sd = nil -- luacheck: ignore
     local out = succeeds("inspect", "@many.pth")
-    assert.matches("  %.%.%. 992 more %(%-%-all%), or: ckpt inspect %S+many.pth %-%-select 'state_dict.module.%*'\n", out)
+    assert.truthy(out:find("  ... 992 more: --all, or --select 'state_dict.module.*'\n", 1, true), out)
     assert.equal(1000, select(2, succeeds("inspect", "@many.pth", "--all"):gsub("\n  state_dict%.module%.", "")))
     local sentence = "every tensor of 'state_dict' begins with 'module.', as DataParallel names them"
     assert.truthy(out:find("note: " .. sentence, 1, true) or out:gsub("\n +", " "):find("note: " .. sentence, 1, true))

@@ -87,9 +87,9 @@ describe("default: a defect of the reference that it has not:", function()
     run.epoch, run.metrics = 4, { acc = 0.9 }
     local one = bare { keep = { last = 1, best = 1 } }
     local save = fake.apply(run, one.plan_save(one, run), "save")
-    same({ "model_epoch3.pth" }, save.retire)
+    same({ "model_epoch1.pth", "model_epoch3.pth" }, save.retire) -- after model_epoch4.pth, the best by its metric, is durable
     local best = fake.apply(run, one.plan_best(one, run), "best")
-    same({ "model_epoch1.pth" }, best.retire)
+    same({}, best.retire)
     assert.equal("model_epoch4.pth", best.file)
   end)
 
@@ -434,7 +434,7 @@ describe("default best", function()
     assert.is_false(plan.result)
     _, plan = fake.epoch(policy, fresh, 5, { acc = 0.95 })
     assert.is_true(plan.result)
-    same({ "Best so far: model_epoch5.pth, acc 0.9500 (before: 0.9000 of epoch 2); retired model_epoch2.pth." }, plan.log)
+    same({ "Best so far: model_epoch5.pth, acc 0.9500 (before: 0.9000 of epoch 2)." }, plan.log)
   end)
 
   it("is found by the metrics of saves in a run that never asked for it", function()
@@ -444,14 +444,24 @@ describe("default best", function()
     assert.is_false(plan.result)
   end)
 
-  it("is not moved by an old metric that lies beside a later save", function()
+  it("is not moved by later saves that measured nothing", function()
     local policy = bare { keep = { last = 1, best = 1 } }
     local run = play(policy, { 0.5, 0.9 })
-    for epoch = 3, 6 do -- save without save_best; the metric of epoch 2 is still set
-      run.epoch = epoch
+    for epoch = 3, 6 do
+      run.epoch, run.metrics = epoch, {} -- the runtime drops the metrics of an earlier epoch
       fake.apply(run, policy.plan_save(policy, run), "save")
     end
     files_of(run, "model_epoch2.pth", "model_epoch6.pth", "model_best.pth", "model_latest.pth")
+  end)
+
+  it("is not lost when a run is killed between save and save_best", function()
+    local policy = bare { keep = { last = 1, best = 1 } }
+    local run = play(policy, { 0.5 })
+    run.epoch, run.metrics = 2, { acc = 0.9 }
+    fake.apply(run, policy.plan_save(policy, run), "save") -- and killed here
+    local _, plan = fake.epoch(policy, run, 3, { acc = 0.8 })
+    assert.is_false(plan.result)
+    files_of(run, "model_epoch2.pth", "model_epoch3.pth", "model_best.pth", "model_latest.pth")
   end)
 
   it("forgets what a run that went back has overtaken", function()

@@ -116,7 +116,7 @@ CKPT_API int64_t ckpt_next_epoch(const ckpt_checkpointer *cp);
 
 /* ---- Saving ------------------------------------------------------------------------------------------ */
 
-/* The value of a metric in this epoch, for the policy and the ledger. NaN is allowed. */
+/* The value of a metric in this epoch, for the policy and the ledger. NaN is allowed. The next epoch starts without. */
 CKPT_API ckpt_status ckpt_set_metric(ckpt_checkpointer *cp, const char *name, double value, ckpt_error *err);
 CKPT_API void ckpt_set_step(ckpt_checkpointer *cp, int64_t step);
 
