@@ -186,11 +186,16 @@ static void little_endian(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(every_status_has_its_text),     cmocka_unit_test(every_status_has_its_name),
-      cmocka_unit_test(fail_fills_everything),         cmocka_unit_test(long_messages_are_cut),
-      cmocka_unit_test(errno_follows_the_message),     cmocka_unit_test(out_of_memory_names_the_bytes),
-      cmocka_unit_test(context_goes_before),           cmocka_unit_test(macros_leave_on_failure),
-      cmocka_unit_test(sizes_are_checked),             cmocka_unit_test(signed_numbers_are_checked),
+      cmocka_unit_test(every_status_has_its_text),
+      cmocka_unit_test(every_status_has_its_name),
+      cmocka_unit_test(fail_fills_everything),
+      cmocka_unit_test(long_messages_are_cut),
+      cmocka_unit_test(errno_follows_the_message),
+      cmocka_unit_test(out_of_memory_names_the_bytes),
+      cmocka_unit_test(context_goes_before),
+      cmocka_unit_test(macros_leave_on_failure),
+      cmocka_unit_test(sizes_are_checked),
+      cmocka_unit_test(signed_numbers_are_checked),
       cmocka_unit_test(little_endian),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

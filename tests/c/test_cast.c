@@ -39,14 +39,17 @@ static double magnitude(const small_float *f, unsigned bits) {
 
 static unsigned infinity_of(const small_float *f) { return ((1u << f->exponent_bits) - 1) << f->mantissa_bits; }
 
-/* Nearest by bisection over all finite magnitudes, ties to the even pattern: patterns are ordered as their values are. */
+/* Nearest by bisection over all finite magnitudes, ties to the even pattern: patterns are ordered as their values are.
+ */
 static unsigned nearest(const small_float *f, double v) {
   unsigned low = 0, high = infinity_of(f), sign = signbit(v) ? 0x8000u : 0;
   v = fabs(v);
   while (high - low > 1) {
     unsigned mid = (low + high) / 2;
-    if (magnitude(f, mid) <= v) low = mid;
-    else high = mid;
+    if (magnitude(f, mid) <= v)
+      low = mid;
+    else
+      high = mid;
   }
   if (magnitude(f, low) == v) return sign | low;
   double below = magnitude(f, low), above = below + (below - magnitude(f, low - 1));
@@ -188,15 +191,39 @@ typedef struct int_case {
 } int_case;
 
 static const int_case int_cases[] = {
-    {CKPT_U8, 255.9, 255}, {CKPT_U8, 256, 255}, {CKPT_U8, -0.9, 0}, {CKPT_U8, -1, 0}, {CKPT_U8, 1e300, 255},
-    {CKPT_I8, 127.5, 127}, {CKPT_I8, 128, 127}, {CKPT_I8, -128.9, -128}, {CKPT_I8, -129, -128}, {CKPT_I8, -1.9, -1},
-    {CKPT_I16, 32768, 32767}, {CKPT_I16, -32769, -32768}, {CKPT_U16, 65536, 65535}, {CKPT_U16, 65535.9, 65535},
-    {CKPT_I32, 2147483648.0, 2147483647}, {CKPT_I32, -2147483649.0, INT32_MIN}, {CKPT_I32, -2147483648.5, INT32_MIN},
-    {CKPT_U32, 4294967296.0, 4294967295}, {CKPT_U32, 4294967295.5, 4294967295}, {CKPT_U32, -1e10, 0},
-    {CKPT_I64, 0x1p63, INT64_MAX}, {CKPT_I64, 0x1.fffffffffffffp62, INT64_C(0x7ffffffffffffc00)},
-    {CKPT_I64, -0x1p63, INT64_MIN}, {CKPT_I64, -0x1.0000000000001p63, INT64_MIN}, {CKPT_I64, -1e300, INT64_MIN},
-    {CKPT_U64, 0x1p64, -1}, {CKPT_U64, 0x1p63, INT64_MIN}, {CKPT_U64, -5, 0}, {CKPT_U64, 7.9, 7},
-    {CKPT_BOOL, 0.0, 0}, {CKPT_BOOL, -0.0, 0}, {CKPT_BOOL, 0.25, 1}, {CKPT_BOOL, -3, 1},
+    {CKPT_U8, 255.9, 255},
+    {CKPT_U8, 256, 255},
+    {CKPT_U8, -0.9, 0},
+    {CKPT_U8, -1, 0},
+    {CKPT_U8, 1e300, 255},
+    {CKPT_I8, 127.5, 127},
+    {CKPT_I8, 128, 127},
+    {CKPT_I8, -128.9, -128},
+    {CKPT_I8, -129, -128},
+    {CKPT_I8, -1.9, -1},
+    {CKPT_I16, 32768, 32767},
+    {CKPT_I16, -32769, -32768},
+    {CKPT_U16, 65536, 65535},
+    {CKPT_U16, 65535.9, 65535},
+    {CKPT_I32, 2147483648.0, 2147483647},
+    {CKPT_I32, -2147483649.0, INT32_MIN},
+    {CKPT_I32, -2147483648.5, INT32_MIN},
+    {CKPT_U32, 4294967296.0, 4294967295},
+    {CKPT_U32, 4294967295.5, 4294967295},
+    {CKPT_U32, -1e10, 0},
+    {CKPT_I64, 0x1p63, INT64_MAX},
+    {CKPT_I64, 0x1.fffffffffffffp62, INT64_C(0x7ffffffffffffc00)},
+    {CKPT_I64, -0x1p63, INT64_MIN},
+    {CKPT_I64, -0x1.0000000000001p63, INT64_MIN},
+    {CKPT_I64, -1e300, INT64_MIN},
+    {CKPT_U64, 0x1p64, -1},
+    {CKPT_U64, 0x1p63, INT64_MIN},
+    {CKPT_U64, -5, 0},
+    {CKPT_U64, 7.9, 7},
+    {CKPT_BOOL, 0.0, 0},
+    {CKPT_BOOL, -0.0, 0},
+    {CKPT_BOOL, 0.25, 1},
+    {CKPT_BOOL, -3, 1},
 };
 
 static void check_int_case(const int_case *c) {
@@ -250,9 +277,9 @@ static void small_integers_extend_by_sign(void **state) {
     ckpt_dtype from;
     int64_t whole;
     double number;
-  } rows[] = {{CKPT_I8, -1, -1},   {CKPT_U8, 255, 255},     {CKPT_I16, -1, -1},
-              {CKPT_U16, 65535, 65535}, {CKPT_I32, -1, -1}, {CKPT_U32, UINT32_MAX, 4294967295.0},
-              {CKPT_I64, -1, -1},  {CKPT_U64, -1, 0x1p64},  {CKPT_BOOL, 1, 1}};
+  } rows[] = {{CKPT_I8, -1, -1},        {CKPT_U8, 255, 255},    {CKPT_I16, -1, -1},
+              {CKPT_U16, 65535, 65535}, {CKPT_I32, -1, -1},     {CKPT_U32, UINT32_MAX, 4294967295.0},
+              {CKPT_I64, -1, -1},       {CKPT_U64, -1, 0x1p64}, {CKPT_BOOL, 1, 1}};
   for (size_t i = 0; i < CKPT_COUNTOF(rows); i++) {
     int64_t whole = -77;
     ckpt_cast_run(&whole, CKPT_I64, ones, rows[i].from, 1);
@@ -289,7 +316,7 @@ static void runs_go_over_all_elements(void **state) {
 }
 
 static bool is_plain(ckpt_dtype d) {
-  static const ckpt_dtype plain[] = {CKPT_U8,  CKPT_I8,   CKPT_I16, CKPT_I32, CKPT_I64, CKPT_F16, CKPT_F32,
+  static const ckpt_dtype plain[] = {CKPT_U8,  CKPT_I8,   CKPT_I16,  CKPT_I32, CKPT_I64, CKPT_F16, CKPT_F32,
                                      CKPT_F64, CKPT_BOOL, CKPT_BF16, CKPT_U16, CKPT_U32, CKPT_U64};
   for (size_t i = 0; i < CKPT_COUNTOF(plain); i++)
     if (plain[i] == d) return true;

@@ -1,6 +1,6 @@
 /*
- * test_listing.c - the paths of tensors and objects as ckpt.h describes them; aliases, storages, cycles; containers that
- * are shared over and over cost no more than their size.
+ * test_listing.c - the paths of tensors and objects as ckpt.h describes them; aliases, storages, cycles; containers
+ * that are shared over and over cost no more than their size.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -100,9 +100,7 @@ static void check(const ckpt_value *root, const char *wanted) {
 
 /* ---- paths ---- */
 
-static void a_bare_tensor_has_an_empty_path(void **state) {
-  check(tensor(*state), "\n");
-}
+static void a_bare_tensor_has_an_empty_path(void **state) { check(tensor(*state), "\n"); }
 
 static void nothing_to_list(void **state) {
   ckpt_document *doc = *state;
@@ -144,14 +142,16 @@ static void paths_begin_with_an_index(void **state) {
   append(outer, doc, training_state(doc));
   append(outer, doc, set_value);
   assert_int_equal(ckpt_seq_push(&set_value->as.seq, doc, tensor(doc), NULL), CKPT_OK);
-  check(outer, "[0][1]\n[1].model.conv1.weight\n[1].model.conv1.bias\n[1].optimizer.state.0.momentum_buffer\n"
-               "[1].list[0]\n[1].list[1][0]\n[2][0]\n");
+  check(outer,
+        "[0][1]\n[1].model.conv1.weight\n[1].model.conv1.bias\n[1].optimizer.state.0.momentum_buffer\n"
+        "[1].list[0]\n[1].list[1][0]\n[2][0]\n");
 }
 
 /* Keys that are no strings stand as Python's repr. */
 static void keys_as_python_shows_them(void **state) {
   static const char keys[] =
-      "](K\x0aK\x0aK\0\x87\x88NG\x3f\xf8\0\0\0\0\0\0C\3a'\xff" "J\xfd\xff\xff\xffX\3\0\0\0a.bX\0\0\0\0K\5\x85)cm\nC\n"
+      "](K\x0aK\x0aK\0\x87\x88NG\x3f\xf8\0\0\0\0\0\0C\3a'\xff"
+      "J\xfd\xff\xff\xffX\3\0\0\0a.bX\0\0\0\0K\5\x85)cm\nC\n"
       "X\4\0\0\0it'se.";
   ckpt_document *doc = *state;
   ckpt_value *dict = make(doc, CKPT_DICT), *list = read_ok(doc, P(keys));
@@ -370,8 +370,9 @@ static void long_paths_are_refused(void **state) {
     v = outer;
   }
   assert_int_equal(ckpt_listing_new(&l, v, &err), CKPT_E_LIMIT);
-  assert_string_equal(err.message, "a path longer than 65536 bytes begins "
-                                   "'[0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0]'");
+  assert_string_equal(err.message,
+                      "a path longer than 65536 bytes begins "
+                      "'[0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0]'");
   assert_null(l);
   assert_int_equal(ckpt_listing_new(&l, v, NULL), CKPT_E_LIMIT);
 }

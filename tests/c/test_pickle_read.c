@@ -1,6 +1,6 @@
 /*
- * test_pickle_read.c - the pickle machine on bytes written by hand: every opcode of protocols 0 to 5, cut at every length and
- * changed at every byte; what is refused, with which words and at which byte; depth; hooks.
+ * test_pickle_read.c - the pickle machine on bytes written by hand: every opcode of protocols 0 to 5, cut at every
+ * length and changed at every byte; what is refused, with which words and at which byte; depth; hooks.
  */
 #include <pthread.h>
 #include <setjmp.h>
@@ -82,7 +82,10 @@ static const good goods[] = {
     {0x8d, P("\x8d\1\0\0\0\0\0\0\0a."), CKPT_STR, "'a'"},
     {'B', P("B\2\0\0\0\xff\0."), CKPT_BYTES, "b'\\xff\\x00'"},
     {'C', P("C\1a."), CKPT_BYTES, "b'a'"},
-    {0x8e, P("\x8e\2\0\0\0\0\0\0\0.."".."), CKPT_BYTES, "b'..'"},
+    {0x8e,
+     P("\x8e\2\0\0\0\0\0\0\0.."
+       ".."),
+     CKPT_BYTES, "b'..'"},
     {0x96, P("\x96\1\0\0\0\0\0\0\0a."), CKPT_BYTEARRAY, "b'a'"},
     /* containers */
     {']', P("]."), CKPT_LIST, "[]"},
@@ -106,16 +109,34 @@ static const good goods[] = {
     {0x90, P("\x8f(K\1K\2\x90."), CKPT_SET, "{1, 2}"},
     {0x91, P("(K\1\x91."), CKPT_FROZENSET, "frozenset({1})"},
     /* stack and memo */
-    {'0', P("K\1K\2""0."), CKPT_INT, "1"},
+    {'0',
+     P("K\1K\2"
+       "0."),
+     CKPT_INT, "1"},
     {'0', P("K\1(0."), CKPT_INT, "1"}, /* POP takes a mark as well */
-    {'1', P("K\1(K\2K\3""1."), CKPT_INT, "1"},
+    {'1',
+     P("K\1(K\2K\3"
+       "1."),
+     CKPT_INT, "1"},
     {'2', P("]2\x86."), CKPT_TUPLE, "([], [])"},
     {'p', P("K\7p5\n0g5\n."), CKPT_INT, "7"},
     {'g', P("K\7p0\n0g0\n."), CKPT_INT, "7"},
-    {'q', P("K\7q\5""0h\5."), CKPT_INT, "7"},
-    {'h', P("K\7q\0K\5q\0""0h\0."), CKPT_INT, "5"}, /* stored twice: the later one */
-    {'r', P("K\7r\5\0\0\0""0j\5\0\0\0."), CKPT_INT, "7"},
-    {'j', P("K\7q\1""0j\1\0\0\0."), CKPT_INT, "7"},
+    {'q',
+     P("K\7q\5"
+       "0h\5."),
+     CKPT_INT, "7"},
+    {'h',
+     P("K\7q\0K\5q\0"
+       "0h\0."),
+     CKPT_INT, "5"}, /* stored twice: the later one */
+    {'r',
+     P("K\7r\5\0\0\0"
+       "0j\5\0\0\0."),
+     CKPT_INT, "7"},
+    {'j',
+     P("K\7q\1"
+       "0j\1\0\0\0."),
+     CKPT_INT, "7"},
     {0x94, P("K\7\x94K\5\x94h\0."), CKPT_INT, "7"},
     {0x94, P("K\7q\3K\5\x94h\1."), CKPT_INT, "5"}, /* the number is the memo's size */
     /* objects */
@@ -143,8 +164,9 @@ static const good goods[] = {
 static const unsigned char refused_ops[] = {0x82, 0x83, 0x84, 0x97, 0x98};
 
 /* All opcodes of pickletools, protocols 0 to 5. */
-static const char all_ops[] = "(.012FIJKLMNPQRSTUVXabcd}eghijl]opqrst)uGBC\x80\x81\x82\x83\x84\x85\x86\x87\x88\x89\x8a\x8b"
-                              "\x8c\x8d\x8e\x8f\x90\x91\x92\x93\x94\x95\x96\x97\x98";
+static const char all_ops[] =
+    "(.012FIJKLMNPQRSTUVXabcd}eghijl]opqrst)uGBC\x80\x81\x82\x83\x84\x85\x86\x87\x88\x89\x8a\x8b"
+    "\x8c\x8d\x8e\x8f\x90\x91\x92\x93\x94\x95\x96\x97\x98";
 
 static ckpt_document *document_for(size_t n) {
   ckpt_document *doc = NULL;
@@ -704,8 +726,9 @@ static void a_hooks_error_gets_the_position(void **state) {
     ckpt_error err = {0};
     char wanted[60];
     snprintf(wanted, sizeof wanted, "x+0x%zx: not this one", positions[k]);
-    assert_int_equal(ckpt_pickle_read(&v, NULL, doc, (const unsigned char *)hooked, sizeof hooked - 1, "x", &hooks, &err),
-                     CKPT_E_TYPE);
+    assert_int_equal(
+        ckpt_pickle_read(&v, NULL, doc, (const unsigned char *)hooked, sizeof hooked - 1, "x", &hooks, &err),
+        CKPT_E_TYPE);
     assert_string_equal(err.message, wanted);
     assert_int_equal(err.position, positions[k]);
     assert_int_equal(s.persids + s.built, k + 1);

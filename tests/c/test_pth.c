@@ -1,6 +1,6 @@
 /*
- * test_pth.c - PyTorch's zip format as a whole: written, read back, changed at every byte and cut at every length; archives
- * that libzip makes with a record wrong, missing or strange; pickles whose tensors do not fit.
+ * test_pth.c - PyTorch's zip format as a whole: written, read back, changed at every byte and cut at every length;
+ * archives that libzip makes with a record wrong, missing or strange; pickles whose tensors do not fit.
  */
 #include <dirent.h>
 #include <limits.h>
@@ -151,7 +151,8 @@ static void assert_same_dict(const ckpt_value *a, const ckpt_value *b) {
   assert_int_equal(ckpt_value_is_ordered(a), ckpt_value_is_ordered(b));
   for (size_t i = 0; i < ckpt_value_pair_count(a); i++) {
     const ckpt_value *x = ckpt_value_pair_value(a, i), *y = ckpt_value_pair_value(b, i);
-    assert_string_equal(ckpt_value_text(ckpt_value_pair_key(a, i), NULL), ckpt_value_text(ckpt_value_pair_key(b, i), NULL));
+    assert_string_equal(ckpt_value_text(ckpt_value_pair_key(a, i), NULL),
+                        ckpt_value_text(ckpt_value_pair_key(b, i), NULL));
     assert_int_equal(ckpt_value_kind(x), ckpt_value_kind(y));
     if (ckpt_value_tensor(x) != NULL) assert_same_tensor(ckpt_value_tensor(x), ckpt_value_tensor(y));
   }
@@ -229,14 +230,17 @@ static void the_size_is_known_before(void **state) {
 /* ---- saving that fails ---- */
 
 static void a_failed_save_leaves_the_old_file(void **state) {
-  static const char bad[] = "}X\5\0\0\0model}X\3\0\0\0" "badcm\nC\n)}\x92ss.";
+  static const char bad[] =
+      "}X\5\0\0\0model}X\3\0\0\0"
+      "badcm\nC\n)}\x92ss.";
   ckpt_document *doc = NULL;
   ckpt_value *root = NULL;
   ckpt_error err = {0};
   size_t n = 0;
   spill(in(*state, "model.pth"), "old", 3);
   assert_int_equal(ckpt_document_new(&doc, NULL), CKPT_OK);
-  assert_int_equal(ckpt_pickle_read(&root, NULL, doc, (const unsigned char *)bad, sizeof bad - 1, "x", NULL, NULL), CKPT_OK);
+  assert_int_equal(ckpt_pickle_read(&root, NULL, doc, (const unsigned char *)bad, sizeof bad - 1, "x", NULL, NULL),
+                   CKPT_OK);
   ckpt_status st = ckpt_save_file(in(*state, "model.pth"), root, &err);
   ckpt_document_release(doc);
   unsigned char *bytes = slurp(&n, in(*state, "model.pth"));
@@ -249,12 +253,15 @@ static void a_failed_save_leaves_the_old_file(void **state) {
 
 /* ckpt.h: "CKPT_E_UNSUPPORTED names the path of a value that the format cannot hold." */
 static void what_cannot_be_saved_is_named(void **state) {
-  static const char bad[] = "}X\5\0\0\0model}X\3\0\0\0" "badcm\nC\n)}\x92ss.";
+  static const char bad[] =
+      "}X\5\0\0\0model}X\3\0\0\0"
+      "badcm\nC\n)}\x92ss.";
   ckpt_document *doc = NULL;
   ckpt_value *root = NULL;
   ckpt_error err = {0};
   assert_int_equal(ckpt_document_new(&doc, NULL), CKPT_OK);
-  assert_int_equal(ckpt_pickle_read(&root, NULL, doc, (const unsigned char *)bad, sizeof bad - 1, "x", NULL, NULL), CKPT_OK);
+  assert_int_equal(ckpt_pickle_read(&root, NULL, doc, (const unsigned char *)bad, sizeof bad - 1, "x", NULL, NULL),
+                   CKPT_OK);
   assert_int_equal(ckpt_save_file(in(*state, "model.pth"), root, &err), CKPT_E_UNSUPPORTED);
   ckpt_document_release(doc);
   if (strstr(err.message, "model.bad") == NULL) fail_msg("no path in: %s", err.message);
@@ -266,9 +273,15 @@ typedef struct prefix_case {
 
 static void names_of_the_folder_inside(void **state) {
   (void)state;
-  static const prefix_case cases[] = {
-      {"my.model.v1.pth", "my.model.v1"}, {"/a.b/x.pth.tar", "x.pth"}, {"noext", "noext"}, {"a\\b.pt", "b"},
-      {"mod\xc3\xa8le.pth", "archive"},   {"d\xc3\xa9/m.pth", "archive"}, {".hidden", NULL}, {"dir/", NULL}, {"", NULL}};
+  static const prefix_case cases[] = {{"my.model.v1.pth", "my.model.v1"},
+                                      {"/a.b/x.pth.tar", "x.pth"},
+                                      {"noext", "noext"},
+                                      {"a\\b.pt", "b"},
+                                      {"mod\xc3\xa8le.pth", "archive"},
+                                      {"d\xc3\xa9/m.pth", "archive"},
+                                      {".hidden", NULL},
+                                      {"dir/", NULL},
+                                      {"", NULL}};
   for (size_t i = 0; i < CKPT_COUNTOF(cases); i++) {
     char prefix[64] = "untouched";
     ckpt_error err = {0};
@@ -294,8 +307,8 @@ static void places_that_cannot_be_saved_to(void **state) {
 /* ---- changed and cut ---- */
 
 /* In memory of exactly that size, so that the sanitizer sees a read past the end. */
-static ckpt_status open_bytes(ckpt_checkpoint **out, ckpt_mapping **map, const unsigned char *bytes, size_t n, bool verify,
-                              ckpt_error *err) {
+static ckpt_status open_bytes(ckpt_checkpoint **out, ckpt_mapping **map, const unsigned char *bytes, size_t n,
+                              bool verify, ckpt_error *err) {
   ckpt_open_options options = {.verify = verify};
   assert_int_equal(ckpt_mapping_memory(map, bytes, n, NULL), CKPT_OK);
   ckpt_status st = ckpt_checkpoint_open_mapping(out, *map, "m.pth", &options, err);
@@ -335,7 +348,8 @@ static void try_changed(tally *counts, unsigned char *bytes, size_t n, const cha
     char got[20 * 65];
     if (open_bytes(&cp, &map, bytes, n, verify, &err) == CKPT_OK) {
       fingerprint(got, cp);
-      if (verify && memcmp(got, wanted, sizeof got) != 0) fail_msg("byte %zu changed to %02x goes unnoticed", at, bytes[at]);
+      if (verify && memcmp(got, wanted, sizeof got) != 0)
+        fail_msg("byte %zu changed to %02x goes unnoticed", at, bytes[at]);
       counts->same += verify;
     } else {
       counts->refused += verify;
@@ -403,15 +417,20 @@ typedef struct record {
 
 /* {'a': torch.arange(6.).reshape(2, 3)} */
 static const char example[] =
-    "\x80\2}q\0X\1\0\0\0aq\1ctorch._utils\n_rebuild_tensor_v2\nq\2((X\7\0\0\0storageq\3ctorch\nFloatStorage\nq\4X\1\0\0\0"
-    "0q\5X\3\0\0\0cpuq\6K\6tq\7QK\0K\2K\3\x86q\x08K\3K\1\x86q\x09\x89" "ccollections\nOrderedDict\nq\n)Rq\x0btq\x0cRq\rs.";
+    "\x80\2}q\0X\1\0\0\0aq\1ctorch._utils\n_rebuild_tensor_v2\nq\2(("
+    "X\7\0\0\0storageq\3ctorch\nFloatStorage\nq\4X\1\0\0\0"
+    "0q\5X\3\0\0\0cpuq\6K\6tq\7QK\0K\2K\3\x86q\x08K\3K\1\x86q\x09\x89"
+    "ccollections\nOrderedDict\nq\n)Rq\x0btq\x0cRq\rs.";
 
 static const char floats[] = "\0\0\0\0\0\0\x80?\0\0\0@\0\0@@\0\0\x80@\0\0\xa0@";
 static const char swapped[] = "\0\0\0\0?\x80\0\0@\0\0\0@@\0\0@\x80\0\0@\xa0\0\0";
 
-#define PICKLE {"a/data.pkl", P(example), false}
-#define DATA {"a/data/0", P(floats), false}
-#define VERSION {"a/version", P("3\n"), false}
+#define PICKLE \
+  { "a/data.pkl", P(example), false }
+#define DATA \
+  { "a/data/0", P(floats), false }
+#define VERSION \
+  { "a/version", P("3\n"), false }
 
 static void build(const char *path, const record *records, size_t n) {
   zip_t *z = zip_open(path, ZIP_CREATE | ZIP_TRUNCATE, NULL);
@@ -433,9 +452,10 @@ typedef struct archive_case {
   record records[MAX_RECORDS];
 } archive_case;
 
-#define SWAPPED {"a/data/0", P(swapped), false}
+#define SWAPPED \
+  { "a/data/0", P(swapped), false }
 #define NO_NUMBER "record 'version' holds no version number"
-#define SIZES(n) "data.pkl+0x6c: record 'data/0' holds " n " bytes, its storage needs 24"
+#define SIZES(n) "data.pkl+0x6d: record 'data/0' holds " n " bytes, its storage needs 24"
 
 static const archive_case archives[] = {
     {CKPT_OK, "torch-zip", {PICKLE, DATA, VERSION}},
@@ -443,7 +463,9 @@ static const archive_case archives[] = {
     {CKPT_OK, "torch-zip", {{"a/data.pkl", P(example), true}, {"a/data/0", P(floats), true}, VERSION}},
     {CKPT_OK, "torch-zip", {PICKLE, DATA, VERSION, {"a/other", P("x"), false}}},
     {CKPT_OK, "torchscript", {PICKLE, DATA, VERSION, {"a/constants.pkl", P("\x80\2)."), false}}},
-    {CKPT_OK, "torch-zip", {{"/data.pkl", P(example), false}, {"/data/0", P(floats), false}, {"/version", P("3"), false}}},
+    {CKPT_OK,
+     "torch-zip",
+     {{"/data.pkl", P(example), false}, {"/data/0", P(floats), false}, {"/version", P("3"), false}}},
     {CKPT_OK, "torch-zip", {PICKLE, SWAPPED, VERSION, {"a/byteorder", P("big"), false}}},
     {CKPT_OK, "torch-zip", {PICKLE, DATA, VERSION, {"a/byteorder", P("little"), false}}},
     /* version */
@@ -455,26 +477,38 @@ static const archive_case archives[] = {
     {CKPT_E_CORRUPT, NO_NUMBER, {PICKLE, DATA, {"a/version", P("0\n"), false}}},
     {CKPT_E_CORRUPT, NO_NUMBER, {PICKLE, DATA, {"a/version", P("-1"), false}}},
     {CKPT_E_CORRUPT, NO_NUMBER, {PICKLE, DATA, VERSION, {"a/.data/version", P("x"), false}}},
-    {CKPT_E_UNSUPPORTED, "file format version 11; PyTorch's are 1 to 10", {PICKLE, DATA, {"a/version", P("11\n"), false}}},
-    {CKPT_E_CORRUPT, "record 'version' is longer than it can be",
+    {CKPT_E_UNSUPPORTED,
+     "file format version 11; PyTorch's are 1 to 10",
+     {PICKLE, DATA, {"a/version", P("11\n"), false}}},
+    {CKPT_E_CORRUPT,
+     "record 'version' is longer than it can be",
      {PICKLE, DATA, {"a/version", P("3                                       "), false}}},
     /* byteorder */
-    {CKPT_E_CORRUPT, "record 'byteorder' must be 'little' or 'big', not 'LITTLE'",
+    {CKPT_E_CORRUPT,
+     "record 'byteorder' must be 'little' or 'big', not 'LITTLE'",
      {PICKLE, DATA, VERSION, {"a/byteorder", P("LITTLE"), false}}},
-    {CKPT_E_CORRUPT, "record 'byteorder' must be 'little' or 'big', not 'big\n'",
+    {CKPT_E_CORRUPT,
+     "record 'byteorder' must be 'little' or 'big', not 'big\n'",
      {PICKLE, DATA, VERSION, {"a/byteorder", P("big\n"), false}}},
-    {CKPT_E_CORRUPT, "record 'byteorder' must be 'little' or 'big', not ''",
+    {CKPT_E_CORRUPT,
+     "record 'byteorder' must be 'little' or 'big', not ''",
      {PICKLE, DATA, VERSION, {"a/byteorder", P(""), false}}},
     /* folders */
-    {CKPT_E_FORMAT, "record 'foo.txt' lies outside the folder 'a'", {PICKLE, DATA, VERSION, {"foo.txt", P("x"), false}}},
+    {CKPT_E_FORMAT,
+     "record 'foo.txt' lies outside the folder 'a'",
+     {PICKLE, DATA, VERSION, {"foo.txt", P("x"), false}}},
     {CKPT_E_FORMAT, "record 'A/x' lies outside the folder 'a'", {PICKLE, DATA, VERSION, {"A/x", P("x"), false}}},
     {CKPT_E_FORMAT, "record 'ab/x' lies outside the folder 'a'", {PICKLE, DATA, VERSION, {"ab/x", P("x"), false}}},
     {CKPT_E_FORMAT, "a zip archive, but not one of PyTorch's: no folder inside", {{"foo.txt", P("x"), false}, PICKLE}},
-    {CKPT_E_FORMAT, "record 'a/version' is missing", {{"a/b/data.pkl", P(example), false}, {"a/b/version", P("3"), false}}},
+    {CKPT_E_FORMAT,
+     "record 'a/version' is missing",
+     {{"a/b/data.pkl", P(example), false}, {"a/b/version", P("3"), false}}},
     /* records */
     {CKPT_E_FORMAT, "record 'a/data.pkl' is missing", {DATA, VERSION}},
-    {CKPT_E_CORRUPT, "data.pkl+0x6c: record 'data/0' of storage '0' is missing", {PICKLE, VERSION}},
-    {CKPT_E_CORRUPT, "data.pkl+0x6c: record 'data/0' of storage '0' is missing", {PICKLE, VERSION, {"a/data/1", P(floats), false}}},
+    {CKPT_E_CORRUPT, "data.pkl+0x6d: record 'data/0' of storage '0' is missing", {PICKLE, VERSION}},
+    {CKPT_E_CORRUPT,
+     "data.pkl+0x6d: record 'data/0' of storage '0' is missing",
+     {PICKLE, VERSION, {"a/data/1", P(floats), false}}},
     {CKPT_E_CORRUPT, SIZES("23"), {PICKLE, {"a/data/0", floats, 23, false}, VERSION}},
     {CKPT_E_CORRUPT, SIZES("25"), {PICKLE, {"a/data/0", floats, 25, false}, VERSION}},
     {CKPT_E_CORRUPT, SIZES("0"), {PICKLE, {"a/data/0", floats, 0, false}, VERSION}},
@@ -510,12 +544,17 @@ static void archives_with_something_wrong(void **state) {
 
 /* ---- pickles with something wrong ---- */
 
-#define STORAGE(cls, numel) "(X\7\0\0\0storagectorch\n" cls "\nX\1\0\0\0" "0X\3\0\0\0" "cpu" numel "tQ"
+#define STORAGE(cls, numel)       \
+  "(X\7\0\0\0storagectorch\n" cls \
+  "\nX\1\0\0\0"                   \
+  "0X\3\0\0\0"                    \
+  "cpu" numel "tQ"
 #define FLOATS STORAGE("FloatStorage", "K\6")
 #define V2(args) "ctorch._utils\n_rebuild_tensor_v2\n(" args "tR."
 #define V3(args) "ctorch._utils\n_rebuild_tensor_v3\n(" args "tR."
 #define HOOKS "ccollections\nOrderedDict\n)R"
-#define OVER(n, d) "a float32 tensor of " d " dimensions over storage '0': the storage holds 24 bytes, the view needs " n
+#define OVER(n, d) \
+  "a float32 tensor of " d " dimensions over storage '0': the storage holds 24 bytes, the view needs " n
 
 typedef struct tensor_case {
   const char *pickle;
@@ -551,15 +590,21 @@ static const tensor_case tensors[] = {
      "a float64 tensor of 1 dimensions over storage '0': the storage holds 24 bytes, the view needs 48"},
     {P(V2(STORAGE("FloatStorage", "K\5") "K\0K\5\x85K\1\x85\x89N")), CKPT_E_CORRUPT,
      "record 'data/0' holds 24 bytes, its storage needs 20"},
-    {P(V2(STORAGE("FloatStorage", "J\xff\xff\xff\xff") "K\0)" ")\x89N")), CKPT_E_CORRUPT,
-     "a storage whose number of elements is no count"},
-    {P(V2(STORAGE("FloatStorage", "\x8a\x08\0\0\0\0\0\0\0\x40") "K\0)" ")\x89N")), CKPT_E_CORRUPT,
-     "a storage whose number of elements is no count"},
-    {P(V2(STORAGE("FloatTensor", "K\6") "K\0)" ")\x89N")), CKPT_E_CORRUPT, "'torch.FloatTensor' is no storage class"},
+    {P(V2(STORAGE("FloatStorage", "J\xff\xff\xff\xff") "K\0)"
+                                                       ")\x89N")),
+     CKPT_E_CORRUPT, "a storage whose number of elements is no count"},
+    {P(V2(STORAGE("FloatStorage", "\x8a\x08\0\0\0\0\0\0\0\x40") "K\0)"
+                                                                ")\x89N")),
+     CKPT_E_CORRUPT, "a storage whose number of elements is no count"},
+    {P(V2(STORAGE("FloatTensor", "K\6") "K\0)"
+                                        ")\x89N")),
+     CKPT_E_CORRUPT, "'torch.FloatTensor' is no storage class"},
     {P("X\7\0\0\0storage\x85Q."), CKPT_E_CORRUPT, "a storage's persistent id with fewer than five parts"},
     {P("(" FLOATS STORAGE("DoubleStorage", "K\6") "t."), CKPT_E_CORRUPT,
      "storage '0' is said to hold 48 bytes here and 24 elsewhere"},
-    {P("(X\7\0\0\0storageNX\1\0\0\0" "0NK\6tQ."), CKPT_E_CORRUPT, "a storage without a class"},
+    {P("(X\7\0\0\0storageNX\1\0\0\0"
+       "0NK\6tQ."),
+     CKPT_E_CORRUPT, "a storage without a class"},
     {P("(X\7\0\0\0storagectorch\nFloatStorage\nNNK\6tQ."), CKPT_E_CORRUPT, "a storage whose key is no short string"},
     {P("ctorch._utils\n_rebuild_parameter\n(NN\x89tR."), CKPT_E_CORRUPT, "a parameter without a tensor"},
     {P("c_codecs\nencode\n(X\2\0\0\0\xc4\x80X\6\0\0\0latin1tR."), CKPT_E_CORRUPT, "bytes that are not Latin-1"},

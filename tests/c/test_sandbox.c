@@ -220,9 +220,12 @@ static void walk_table(lua_State *L, walk *w, const char *prefix) {
     assert_true(w->n < CKPT_COUNTOF(w->names));
     char name[32];
     snprintf(name, sizeof name, "%s%s%s", prefix, *prefix != '\0' ? "." : "", lua_tostring(L, -2));
-    if (lua_isfunction(L, -1)) strcpy(w->names[w->n++], name);
-    else if (lua_istable(L, -1)) assert_string_equal(prefix, "");
-    else assert_true(lua_type(L, -1) == LUA_TNUMBER || lua_type(L, -1) == LUA_TSTRING);
+    if (lua_isfunction(L, -1))
+      strcpy(w->names[w->n++], name);
+    else if (lua_istable(L, -1))
+      assert_string_equal(prefix, "");
+    else
+      assert_true(lua_type(L, -1) == LUA_TNUMBER || lua_type(L, -1) == LUA_TSTRING);
     if (lua_istable(L, -1)) walk_table(L, w, name);
   }
 }
@@ -394,7 +397,8 @@ static const struct {
     {"while true do xpcall(function() while true do end end, function(m) while true do end return m end) end", STEPS},
     {"while true do xpcall(error, function() end) end", STEPS},
     {"local function deep(n) return n > 0 and 1 + deep(n - 1) or 0 end; deep(50) -- call frames that need no memory\n"
-     "local function loop() while true do end end; xpcall(loop, loop)", STEPS},
+     "local function loop() while true do end end; xpcall(loop, loop)",
+     STEPS},
     {"xpcall(error, function() while true do end end)", STEPS},
     {"local t = setmetatable({}, { __close = function() while true do end end }); local x <close> = t", STEPS},
     {"local t = setmetatable({}, { __close = function() while true do end end })\n"
@@ -498,8 +502,10 @@ static void hostile_scripts_end(void **state) {
     bool memory = hostile[i].part != NULL && strcmp(hostile[i].part, MEMORY) == 0;
     ckpt_sandbox *s = open_with((size_t)(memory ? 2 : 16) << 20, 1000000);
     double start = now();
-    if (hostile[i].part != NULL) must_contain(s, hostile[i].text, hostile[i].part);
-    else must_run(s, hostile[i].text);
+    if (hostile[i].part != NULL)
+      must_contain(s, hostile[i].text, hostile[i].part);
+    else
+      must_run(s, hostile[i].text);
     double took = now() - start;
     if (took > slowest) slowest = took;
     if (took > 3) fail_msg("%.2f s for a million steps: %s", took, hostile[i].text);

@@ -100,9 +100,12 @@ static void numbers_as_addresses(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(an_empty_map_has_nothing), cmocka_unit_test(keys_are_bytes_and_length),
-      cmocka_unit_test(set_replaces),             cmocka_unit_test(many_strings),
-      cmocka_unit_test(addresses),                cmocka_unit_test(numbers_as_addresses),
+      cmocka_unit_test(an_empty_map_has_nothing),
+      cmocka_unit_test(keys_are_bytes_and_length),
+      cmocka_unit_test(set_replaces),
+      cmocka_unit_test(many_strings),
+      cmocka_unit_test(addresses),
+      cmocka_unit_test(numbers_as_addresses),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

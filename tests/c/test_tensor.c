@@ -171,7 +171,7 @@ static void what_is_contiguous(void **state) {
   struct {
     int64_t shape[3], stride[3];
     bool contiguous;
-  } rows[] = {{{2, 3, 4}, {12, 4, 1}, true}, {{2, 1, 4}, {4, 99, 1}, true}, {{2, 3, 4}, {1, 2, 6}, false},
+  } rows[] = {{{2, 3, 4}, {12, 4, 1}, true},  {{2, 1, 4}, {4, 99, 1}, true}, {{2, 3, 4}, {1, 2, 6}, false},
               {{2, 3, 2}, {12, 4, 2}, false}, {{1, 1, 1}, {7, 7, 7}, true},  {{2, 0, 4}, {99, 3, 99}, true}};
   for (size_t i = 0; i < CKPT_COUNTOF(rows); i++) {
     t = view(base, 0, 3, rows[i].shape, rows[i].stride);

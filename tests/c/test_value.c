@@ -132,8 +132,8 @@ static void wrong_containers_are_refused(void **state) {
 
 static void every_kind_has_a_name(void **state) {
   (void)state;
-  static const char *const names[] = {"None",  "bool",  "int",  "int", "float",     "str",    "bytes", "bytearray",
-                                      "list",  "tuple", "dict", "set", "frozenset", "tensor", "class", "object"};
+  static const char *const names[] = {"None", "bool",  "int",  "int", "float",     "str",    "bytes", "bytearray",
+                                      "list", "tuple", "dict", "set", "frozenset", "tensor", "class", "object"};
   assert_int_equal(CKPT_COUNTOF(names), CKPT_OBJECT + 1);
   for (int i = 0; i <= CKPT_OBJECT; i++) assert_string_equal(ckpt_kind_name((ckpt_kind)i), names[i]);
 }
@@ -373,11 +373,30 @@ static void check_paths(const ckpt_value *root, const path_case *cases, size_t n
 static void values_by_path(void **state) {
   static const path_case cases[] = {
       {"model.a.b", 1}, /* the longest key that fits */
-      {"model.a.c", 3},       {".model.a.c", 3},   {"model.x[0]", 4},   {"list[0]", 10},      {"list[1].b", 2},
-      {"list[1].c", 3},       {"state.0.b", 2},    {"state.-5", 6},     {"late", 9},          {"model.a.d", -1},
-      {"model.a.b.c", -1},    {"list[2]", -1},     {"list[-1]", -1},    {"list[]", -1},       {"list[0", -1},
-      {"list[0x0]", -1},      {"list.0", -1},      {"list[1]c", 3},     {"nothing", -1},      {"mode", -1},
-      {"modelx", -1},         {"state.1", -1},     {"state.0x0.b", -1}, {"list[99999999999999999999]", -1},
+      {"model.a.c", 3},
+      {".model.a.c", 3},
+      {"model.x[0]", 4},
+      {"list[0]", 10},
+      {"list[1].b", 2},
+      {"list[1].c", 3},
+      {"state.0.b", 2},
+      {"state.-5", 6},
+      {"late", 9},
+      {"model.a.d", -1},
+      {"model.a.b.c", -1},
+      {"list[2]", -1},
+      {"list[-1]", -1},
+      {"list[]", -1},
+      {"list[0", -1},
+      {"list[0x0]", -1},
+      {"list.0", -1},
+      {"list[1]c", 3},
+      {"nothing", -1},
+      {"mode", -1},
+      {"modelx", -1},
+      {"state.1", -1},
+      {"state.0x0.b", -1},
+      {"list[99999999999999999999]", -1},
       {"state.99999999999999999999999999", -1},
   };
   ckpt_document *doc = *state;
@@ -495,8 +514,9 @@ static void a_clone_has_every_kind(void **state) {
   append(list, doc, make(doc, CKPT_SET));
   append(list, doc, make(doc, CKPT_FROZENSET));
   append(list, doc, ckpt_value_make_class(doc, "a.b", 3, "c", 1, NULL));
-  append(list, doc, object = ckpt_value_make_object(doc, CKPT_BY_NEWOBJ, ckpt_value_item(list, 11),
-                                                    ckpt_document_empty_tuple(doc), NULL));
+  append(list, doc,
+         object = ckpt_value_make_object(doc, CKPT_BY_NEWOBJ, ckpt_value_item(list, 11), ckpt_document_empty_tuple(doc),
+                                         NULL));
   assert_int_equal(ckpt_seq_push(&object->as.object->items, doc, integer(doc, 9), NULL), CKPT_OK);
   assert_int_equal(ckpt_dict_put(&object->as.object->dict, doc, integer(doc, 1), list, NULL), CKPT_OK);
   object->as.object->state = object;
