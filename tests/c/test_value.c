@@ -499,49 +499,60 @@ static void a_clone_keeps_sharing_and_cycles(void **state) {
   ckpt_document_release(*state);
 }
 
-static void a_clone_has_every_kind(void **state) {
-  ckpt_document *doc = NULL;
-  assert_int_equal(ckpt_document_new(&doc, NULL), CKPT_OK);
-  ckpt_value *list = make(doc, CKPT_LIST), *object, *kept;
+/* None, True, -3, 0.25, four texts, (), two sets, a class and an object of that class that is its own state. */
+static ckpt_value *every_kind(ckpt_document *doc) {
+  static const ckpt_kind texts[] = {CKPT_STR, CKPT_BYTES, CKPT_BYTEARRAY, CKPT_BIGINT};
+  ckpt_value *list = make(doc, CKPT_LIST), *cls = ckpt_value_make_class(doc, "a.b", 3, "c", 1, NULL);
+  ckpt_value *object = ckpt_value_make_object(doc, CKPT_BY_NEWOBJ, cls, ckpt_document_empty_tuple(doc), NULL);
   append(list, doc, ckpt_document_none(doc));
   append(list, doc, ckpt_document_bool(doc, true));
   append(list, doc, integer(doc, -3));
   append(list, doc, number(doc, 0.25));
-  static const ckpt_kind texts[] = {CKPT_STR, CKPT_BYTES, CKPT_BYTEARRAY, CKPT_BIGINT};
   for (size_t i = 0; i < 4; i++) append(list, doc, ckpt_value_make_text(doc, texts[i], "123456789\x01", 10, NULL));
   ckpt_value_item(list, 5)->bytestring = true;
   append(list, doc, ckpt_document_empty_tuple(doc));
   append(list, doc, make(doc, CKPT_SET));
   append(list, doc, make(doc, CKPT_FROZENSET));
-  append(list, doc, ckpt_value_make_class(doc, "a.b", 3, "c", 1, NULL));
-  append(list, doc,
-         object = ckpt_value_make_object(doc, CKPT_BY_NEWOBJ, ckpt_value_item(list, 11), ckpt_document_empty_tuple(doc),
-                                         NULL));
+  append(list, doc, cls);
+  append(list, doc, object);
   assert_int_equal(ckpt_seq_push(&object->as.object->items, doc, integer(doc, 9), NULL), CKPT_OK);
   assert_int_equal(ckpt_dict_put(&object->as.object->dict, doc, integer(doc, 1), list, NULL), CKPT_OK);
   object->as.object->state = object;
-  kept = clone_of((ckpt_document **)state, list);
-  ckpt_document *copy_doc = *state;
-  assert_int_equal(ckpt_value_count(kept), ckpt_value_count(list));
-  for (size_t i = 0; i < ckpt_value_count(list); i++)
-    assert_int_equal(ckpt_value_kind(ckpt_value_item(kept, i)), ckpt_value_kind(ckpt_value_item(list, i)));
+  return list;
+}
+
+static void assert_every_kind(const ckpt_value *kept, ckpt_document *doc) {
+  double d = 0;
+  size_t n = 0;
+  assert_ptr_equal(ckpt_value_item(kept, 0), ckpt_document_none(doc));
+  assert_ptr_equal(ckpt_value_item(kept, 1), ckpt_document_bool(doc, true));
+  assert_int_equal(int_of(ckpt_value_item(kept, 2)), -3);
+  assert_int_equal(ckpt_value_double(&d, ckpt_value_item(kept, 3), NULL), CKPT_OK);
+  assert_true(d == 0.25);
   for (size_t i = 4; i < 8; i++) {
-    size_t n = 0;
     assert_memory_equal(ckpt_value_text(ckpt_value_item(kept, i), &n), "123456789\x01", 11);
     assert_int_equal(n, 10);
     assert_int_equal(ckpt_value_item(kept, i)->bytestring, i == 5);
   }
-  ckpt_document_release(doc);
-  assert_ptr_equal(ckpt_value_item(kept, 0), ckpt_document_none(copy_doc));
-  assert_int_equal(int_of(ckpt_value_item(kept, 2)), -3);
   assert_true(ckpt_value_is_class(ckpt_value_item(kept, 11), "a.b", "c"));
-  object = ckpt_value_item(kept, 12);
+  ckpt_value *object = ckpt_value_item(kept, 12);
   assert_int_equal(object->made->how, CKPT_BY_NEWOBJ);
   assert_ptr_equal(ckpt_value_object_class(object), ckpt_value_item(kept, 11));
   assert_ptr_equal(ckpt_value_object_state(object), object);
   assert_int_equal(int_of(ckpt_value_item(object, 0)), 9);
   assert_ptr_equal(ckpt_value_pair_value(object, 0), kept);
-  ckpt_document_release(copy_doc);
+}
+
+static void a_clone_has_every_kind(void **state) {
+  ckpt_document *doc = NULL;
+  assert_int_equal(ckpt_document_new(&doc, NULL), CKPT_OK);
+  ckpt_value *list = every_kind(doc), *kept = clone_of((ckpt_document **)state, list);
+  assert_int_equal(ckpt_value_count(kept), ckpt_value_count(list));
+  for (size_t i = 0; i < ckpt_value_count(list); i++)
+    assert_int_equal(ckpt_value_kind(ckpt_value_item(kept, i)), ckpt_value_kind(ckpt_value_item(list, i)));
+  ckpt_document_release(doc);
+  assert_every_kind(kept, *state);
+  ckpt_document_release(*state);
 }
 
 static void a_clone_shares_tensors(void **state) {
