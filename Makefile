@@ -118,11 +118,12 @@ $(B)/tests/%: tests/c/%.c $(B)/libckpt.a
 	$(CC) $(CFLAGS) -MF $@.d $(LDFLAGS) -o $@ $< $(B)/libckpt.a -lcmocka $(LUA_LIBS) $(LIBS) \
 	  $$(sed -n '1s|^// LDFLAGS: ||p' $<)
 
+ASAN := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
 asan:
-	@$(MAKE) --no-print-directory B=$(B)/asan SANITIZE='-fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer' all
+	@$(MAKE) --no-print-directory B=$(B)/asan SANITIZE='$(ASAN)' all
 
 check-asan: asan
-	@B=$(B)/asan SANITIZED=1 bash tests/run.sh c lua e2e
+	@B=$(B)/asan SANITIZED=1 SANITIZE='$(ASAN)' bash tests/run.sh c lua e2e
 
 bench-align: $(B)/bench_align
 	@$(B)/bench_align

@@ -143,15 +143,17 @@ static ckpt_status publish_pickle(ckpt_dir *dir, const char *name, const ckpt_pi
   char prefix[256];
   ckpt_output *o = NULL;
   CKPT_TRY(ckpt_pth_prefix(prefix, sizeof prefix, name, err));
-  uint64_t size = ckpt_pth_measure(pickle, prefix);
+  uint64_t size = 0;
+  CKPT_TRY(ckpt_pth_measure(&size, pickle, prefix, err));
   CKPT_TRY(ckpt_output_begin(&o, dir, size, err));
   ckpt_status st = write_output(o, pickle, prefix, name, err);
   if (st != CKPT_OK) {
     ckpt_output_abandon(o);
     return st;
   }
+  CKPT_TRY(ckpt_output_commit(o, name, err));
   if (bytes != NULL) *bytes = size;
-  return ckpt_output_commit(o, name, err);
+  return CKPT_OK;
 }
 
 ckpt_status ckpt_checkpoint_publish(ckpt_dir *dir, const char *name, const ckpt_value *root, uint64_t *bytes,

@@ -102,6 +102,7 @@ static void settle_linear(ckpt_dict *d) {
 
 ckpt_status ckpt_dict_settle(ckpt_dict *d, ckpt_document *doc, ckpt_error *err) {
   size_t n = d->flat.n / 2, kept = 0;
+  d->unsettled = false;
   if (n <= LINEAR_PAIRS) {
     settle_linear(d);
     return CKPT_OK;
@@ -133,7 +134,11 @@ ckpt_status ckpt_dict_put(ckpt_dict *d, ckpt_document *doc, ckpt_value *key, ckp
     return st;
   }
   size_t pairs = d->flat.n / 2;
-  if (d->table == NULL || 2 * pairs > d->slots) return ckpt_dict_settle(d, doc, err);
+  if (d->table == NULL || 2 * pairs > d->slots) {
+    st = ckpt_dict_settle(d, doc, err);
+    if (st != CKPT_OK) d->flat.n -= 2;
+    return st;
+  }
   *find_slot(d, key) = (uint32_t)pairs;
   return CKPT_OK;
 }

@@ -12,7 +12,7 @@
 #include "repr.h"
 #include "value.h"
 
-enum { MAX_PATH = 1 << 16, MAX_REVISITS = 1000000 };
+enum { MAX_PATH = 1 << 16, MAX_REVISITS = 1000000, MAX_PATHS = 1 << 28 /* bytes of all paths together */ };
 
 typedef struct place {
   const ckpt_value *value;
@@ -215,6 +215,7 @@ static ckpt_status run(walk *w, const ckpt_value *root) {
 ckpt_status ckpt_listing_new(ckpt_listing **out, const ckpt_value *root, ckpt_error *err) {
   ckpt_error here = {0};
   walk w = {.list = calloc(1, sizeof(ckpt_listing)), .path = malloc(MAX_PATH), .err = &here};
+  if (w.list != NULL) w.list->arena.limit = MAX_PATHS;
   ckpt_status st = w.list == NULL || w.path == NULL ? ckpt_fail_nomem(&here, MAX_PATH) : run(&w, root);
   free(w.path);
   free(w.places);

@@ -221,7 +221,8 @@ static ckpt_status add_pairs(ckpt_machine *m, ckpt_value *to, ckpt_value *const 
   if (n % 2 != 0) return ckpt_machine_fail(m, err, CKPT_E_CORRUPT, "a key without its value");
   ckpt_dict *d = to->kind == CKPT_DICT ? to->as.dict : to->kind == CKPT_OBJECT ? &to->as.object->dict : NULL;
   if (d == NULL) return ckpt_machine_fail(m, err, CKPT_E_CORRUPT, "keys set in what is no dict");
-  if (d->flat.n == 0 && n > 0) CKPT_TRY(ckpt_machine_keep(&m->dicts, d, err));
+  if (!d->unsettled && n > 0) CKPT_TRY(ckpt_machine_keep(&m->dicts, d, err));
+  d->unsettled = true;
   for (size_t i = 0; i < n; i++) CKPT_TRY(ckpt_machine_at(m, ckpt_seq_push(&d->flat, m->doc, flat[i], err), err));
   return CKPT_OK;
 }

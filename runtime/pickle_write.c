@@ -43,7 +43,8 @@ typedef struct writer {
   ckpt_ptrmap storage_keys; /* storage number + 1 as an address -> memo number of its key string */
   ckpt_storage **storages;
   size_t n_storages, storage_capacity;
-  ckpt_error *err; /* never NULL inside */
+  const ckpt_value *current; /* being written: named when it cannot be */
+  ckpt_error *err;           /* never NULL inside */
 } writer;
 
 /* ---- output ---- */
@@ -546,6 +547,7 @@ static ckpt_status write_value(writer *w, const ckpt_value *v) {
 }
 
 static ckpt_status save_value(writer *w, const ckpt_value *v) {
+  w->current = v;
   size_t id = ckpt_ptrmap_get(&w->memo, identity(v));
   return id != SIZE_MAX ? emit_get(w, id) : write_value(w, v);
 }
@@ -570,6 +572,19 @@ static ckpt_status run(writer *w, const ckpt_value *root) {
   return emit_op(w, '.');
 }
 
+/* Puts the path of the value that could not be written before the message. */
+static void name_culprit(const writer *w, const ckpt_value *root) {
+  ckpt_listing *list = NULL;
+  if (w->err->status != CKPT_E_UNSUPPORTED || ckpt_listing_new(&list, root, NULL) != CKPT_OK) return;
+  for (size_t i = 0; i < ckpt_listing_count(list); i++) {
+    const ckpt_listing_entry *e = ckpt_listing_entry_at(list, i);
+    if (e->value != w->current) continue;
+    ckpt_fail_in(w->err, w->err->status, e->path[0] == '\0' ? "the whole value" : e->path);
+    break;
+  }
+  ckpt_listing_free(list);
+}
+
 ckpt_status ckpt_pickle_write(ckpt_pickle *out, const ckpt_value *root, ckpt_error *err) {
   ckpt_error here = {0};
   writer w = {.err = &here};
@@ -577,6 +592,7 @@ ckpt_status ckpt_pickle_write(ckpt_pickle *out, const ckpt_value *root, ckpt_err
   if (st == CKPT_OK) {
     *out = (ckpt_pickle){w.bytes, w.n, w.storages, w.n_storages};
   } else {
+    name_culprit(&w, root);
     free(w.bytes);
     free(w.storages);
     if (err != NULL) *err = here;

@@ -182,29 +182,42 @@ ckpt_status ckpt_pth_write(ckpt_sink *sink, const ckpt_pickle *pickle, const cha
   return st;
 }
 
-uint64_t ckpt_pth_measure(const ckpt_pickle *pickle, const char *prefix) {
-  size_t fixed = CKPT_COUNTOF(before) + CKPT_COUNTOF(after) + 1, n = pickle->n_storages + fixed, at = 0;
-  const char **names = calloc(n, sizeof *names);
-  uint64_t *sizes = calloc(n, sizeof *sizes), total = 0;
-  char(*keys)[32] = calloc(pickle->n_storages + 1, sizeof *keys);
-  if (names != NULL && sizes != NULL && keys != NULL) {
-    names[at] = "data.pkl";
-    sizes[at++] = pickle->n;
-    for (size_t i = 0; i < CKPT_COUNTOF(before); i++, at++)
-      sizes[at] = strlen((names[at] = before[i].name, before[i].text));
-    for (size_t i = 0; i < pickle->n_storages; i++, at++) {
-      snprintf(keys[i], sizeof keys[i], "data/%zu", i);
-      names[at] = keys[i];
-      sizes[at] = ckpt_storage_size(pickle->storages[i]);
-    }
-    names[at] = after[0].name;
-    sizes[at++] = strlen(after[0].text);
-    total = ckpt_zip_writer_measure(prefix, at, names, sizes);
+/* Names and sizes of all records, in the order in which they are written. */
+typedef struct measure {
+  const char **names;
+  uint64_t *sizes;
+  char (*keys)[32];
+  size_t n;
+} measure;
+
+static void measure_record(measure *m, const char *name, uint64_t size) {
+  m->names[m->n] = name;
+  m->sizes[m->n++] = size;
+}
+
+static uint64_t measure_all(measure *m, const ckpt_pickle *pickle, const char *prefix) {
+  measure_record(m, "data.pkl", pickle->n);
+  for (size_t i = 0; i < CKPT_COUNTOF(before); i++) measure_record(m, before[i].name, strlen(before[i].text));
+  for (size_t i = 0; i < pickle->n_storages; i++) {
+    snprintf(m->keys[i], sizeof m->keys[i], "data/%zu", i);
+    measure_record(m, m->keys[i], ckpt_storage_size(pickle->storages[i]));
   }
-  free(names);
-  free(sizes);
-  free(keys);
-  return total;
+  for (size_t i = 0; i < CKPT_COUNTOF(after); i++) measure_record(m, after[i].name, strlen(after[i].text));
+  return ckpt_zip_writer_measure(prefix, m->n, m->names, m->sizes);
+}
+
+ckpt_status ckpt_pth_measure(uint64_t *out, const ckpt_pickle *pickle, const char *prefix, ckpt_error *err) {
+  size_t n = pickle->n_storages + CKPT_COUNTOF(before) + CKPT_COUNTOF(after) + 1;
+  measure m = {calloc(n, sizeof *m.names), calloc(n, sizeof *m.sizes), calloc(n, sizeof *m.keys), 0};
+  bool made = m.names != NULL && m.sizes != NULL && m.keys != NULL;
+  uint64_t size = made ? measure_all(&m, pickle, prefix) : 0;
+  free(m.names);
+  free(m.sizes);
+  free(m.keys);
+  if (!made) return ckpt_fail_nomem(err, n * sizeof *m.keys);
+  if (size == 0) return ckpt_fail(err, CKPT_E_LIMIT, -1, "the file would be larger than 2^64 bytes");
+  *out = size;
+  return CKPT_OK;
 }
 
 ckpt_status ckpt_pth_prefix(char *out, size_t size, const char *path, ckpt_error *err) {

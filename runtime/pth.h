@@ -14,7 +14,7 @@
 ckpt_status ckpt_pth_read(ckpt_document **out, const char **format, ckpt_zip *zip, ckpt_error *err);
 
 /* The exact size of the file that ckpt_pth_write makes. */
-uint64_t ckpt_pth_measure(const ckpt_pickle *pickle, const char *prefix);
+ckpt_status ckpt_pth_measure(uint64_t *out, const ckpt_pickle *pickle, const char *prefix, ckpt_error *err);
 
 /* Writes container and records as PyTorch 2.7+ does. `prefix` is the archive's folder name. */
 ckpt_status ckpt_pth_write(ckpt_sink *sink, const ckpt_pickle *pickle, const char *prefix, ckpt_error *err);

@@ -1,6 +1,7 @@
 /* repr.c - see repr.h. Depth is bounded by a constant, so that recursion is. */
 #include "repr.h"
 
+#include <locale.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -165,8 +166,13 @@ static void add_value(text *t, const ckpt_value *v, int depth) {
 
 ckpt_status ckpt_repr(char **out, size_t *n, const ckpt_value *v, size_t limit, ckpt_error *err) {
   text t = {.limit = limit};
+  locale_t c = newlocale(LC_ALL_MASK, "C", (locale_t)0); /* the host program may run in a locale that writes 1,5 */
+  if (c == (locale_t)0) return ckpt_fail_nomem(err, limit);
+  locale_t before = uselocale(c); /* of this thread */
   add(&t, "", 0);
   add_value(&t, v, 0);
+  uselocale(before);
+  freelocale(c);
   if (t.failed || t.bytes == NULL) {
     free(t.bytes);
     return ckpt_fail_nomem(err, limit);

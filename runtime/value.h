@@ -34,6 +34,7 @@ typedef struct ckpt_dict {
   ckpt_seq flat;     /* key, value, key, value... */
   ckpt_value *state; /* attributes of an OrderedDict (BUILD), such as {"_metadata": ...} */
   uint32_t *table;   /* of a large dict: 1-based pair numbers by the key's hash, 0 for a free slot */
+  bool unsettled;    /* pairs were pushed raw; the reader settles the dict at the end */
   size_t slots;      /* a power of two, at least twice the number of pairs */
 } ckpt_dict;
 
