@@ -579,7 +579,7 @@ static void name_culprit(const writer *w, const ckpt_value *root) {
   for (size_t i = 0; i < ckpt_listing_count(list); i++) {
     const ckpt_listing_entry *e = ckpt_listing_entry_at(list, i);
     if (e->value != w->current) continue;
-    ckpt_fail_in(w->err, w->err->status, e->path[0] == '\0' ? "the whole value" : e->path);
+    if (e->path[0] != '\0') ckpt_fail_in(w->err, w->err->status, e->path);
     break;
   }
   ckpt_listing_free(list);
