@@ -362,58 +362,13 @@ static int kept(lua_State *L) {
   return 1;
 }
 
-static void push_entry(lua_State *L, const ckpt_ledger_entry *e) {
-  lua_newtable(L);
-  lua_pushstring(L, e->event);
-  lua_setfield(L, -2, "event");
-  lua_pushstring(L, e->file);
-  lua_setfield(L, -2, "file");
-  const int64_t numbers[] = {e->time, e->epoch, e->step, (int64_t)e->bytes};
-  static const char *const names[] = {"time", "epoch", "step", "bytes"};
-  for (size_t i = 0; i < CKPT_COUNTOF(names); i++) {
-    if (numbers[i] == INT64_MIN) continue;
-    lua_pushinteger(L, numbers[i]);
-    lua_setfield(L, -2, names[i]);
-  }
-  lua_pushboolean(L, e->best);
-  lua_setfield(L, -2, "best");
-  set_list(L, "aliases", (const char *const *)e->aliases, e->n_aliases);
-  set_list(L, "retired", (const char *const *)e->retired, e->n_retired);
-  lua_newtable(L);
-  for (size_t i = 0; i < e->n_metrics; i++) {
-    lua_pushnumber(L, e->metrics[i].value);
-    lua_setfield(L, -2, e->metrics[i].name);
-  }
-  lua_setfield(L, -2, "metrics");
-}
-
-static void push_view(lua_State *L, const ckpt_run_view *view) {
-  lua_newtable(L);
-  for (size_t i = 0; i < view->n_files; i++) {
-    lua_newtable(L);
-    lua_pushstring(L, view->files[i].name);
-    lua_setfield(L, -2, "name");
-    lua_pushinteger(L, (lua_Integer)view->files[i].bytes);
-    lua_setfield(L, -2, "bytes");
-    lua_pushinteger(L, view->files[i].mtime);
-    lua_setfield(L, -2, "mtime");
-    lua_pushinteger(L, (lua_Integer)view->files[i].inode);
-    lua_setfield(L, -2, "inode");
-    lua_rawseti(L, -2, (lua_Integer)i + 1);
-  }
-  lua_newtable(L);
-  for (size_t i = 0; view->ledger != NULL && i < view->ledger->n; i++) {
-    push_entry(L, &view->ledger->entries[i]);
-    lua_rawseti(L, -2, (lua_Integer)i + 1);
-  }
-}
-
 /* cp:files() -> files of the directory, entries of its ledger */
 static int files(lua_State *L) {
   ckpt_error err;
   ckpt_run_view view = {0};
   if (ckpt_run_view_read(&view, check(L)->cp, &err) != CKPT_OK) return ckpt_lua_fail(L, &err);
-  push_view(L, &view);
+  ckpt_push_files(L, &view);
+  ckpt_push_ledger(L, view.ledger);
   ckpt_run_view_free(&view);
   return 2;
 }

@@ -196,6 +196,10 @@ typedef struct ckpt_run_view { /* what a run table needs of the disk, read befor
 
 ckpt_status ckpt_run_view_read(ckpt_run_view *out, ckpt_checkpointer *cp, ckpt_error *err);
 void ckpt_run_view_free(ckpt_run_view *view);
+/* Lists of tables: the files, and the entries of the ledger (NULL: none). */
+void ckpt_push_files(lua_State *L, const ckpt_run_view *view);
+void ckpt_push_ledger(lua_State *L, const ckpt_ledger *ledger);
+
 void ckpt_push_run(lua_State *L, const ckpt_checkpointer *cp, const ckpt_run_view *view);
 void ckpt_push_source(lua_State *L, const ckpt_checkpoint *source, const char *file, const char *path,
                       const char *mode);

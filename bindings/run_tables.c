@@ -69,7 +69,7 @@ static void set_metrics(lua_State *L, const ckpt_metric *metrics, size_t n) {
 
 /* ---- run ---- */
 
-static void set_files(lua_State *L, const ckpt_run_view *view) {
+void ckpt_push_files(lua_State *L, const ckpt_run_view *view) {
   lua_createtable(L, (int)view->n_files, 0);
   for (size_t i = 0; i < view->n_files; i++) {
     const ckpt_dir_entry *e = &view->files[i];
@@ -80,7 +80,6 @@ static void set_files(lua_State *L, const ckpt_run_view *view) {
     set_integer(L, "inode", (int64_t)e->inode);
     lua_rawseti(L, -2, (lua_Integer)i + 1);
   }
-  lua_setfield(L, -2, "files");
 }
 
 static void push_ledger_entry(lua_State *L, const ckpt_ledger_entry *e) {
@@ -97,14 +96,13 @@ static void push_ledger_entry(lua_State *L, const ckpt_ledger_entry *e) {
   set_metrics(L, e->metrics, e->n_metrics);
 }
 
-static void set_ledger(lua_State *L, const ckpt_ledger *ledger) {
+void ckpt_push_ledger(lua_State *L, const ckpt_ledger *ledger) {
   size_t n = ledger == NULL ? 0 : ledger->n;
   lua_createtable(L, (int)n, 0);
   for (size_t i = 0; i < n; i++) {
     push_ledger_entry(L, &ledger->entries[i]);
     lua_rawseti(L, -2, (lua_Integer)i + 1);
   }
-  lua_setfield(L, -2, "ledger");
 }
 
 static void set_options(lua_State *L, const ckpt_checkpointer *cp) {
@@ -191,8 +189,10 @@ void ckpt_push_run(lua_State *L, const ckpt_checkpointer *cp, const ckpt_run_vie
   set_integer(L, "step", cp->step);
   set_metrics(L, cp->metrics, cp->n_metrics);
   set_options(L, cp);
-  set_files(L, view);
-  set_ledger(L, view->ledger);
+  ckpt_push_files(L, view);
+  lua_setfield(L, -2, "files");
+  ckpt_push_ledger(L, view->ledger);
+  lua_setfield(L, -2, "ledger");
   set_strings(L, "parts", cp->groups.items, cp->groups.n);
   set_values(L, cp);
   set_model(L, cp);
