@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "lua_types.h"
+#include "lua_plan.h"
 #include "run.h"
 
 /* Lines that the run logged since they were last taken; C memory, because the log may speak while Lua must not be
@@ -21,6 +22,8 @@ static void keep_line(void *user, ckpt_log_level level, const char *line) {
 }
 
 static holder *check(lua_State *L) { return ckpt_lua_check_box(L, 1, CKPT_T_CHECKPOINTER); }
+
+ckpt_checkpointer *ckpt_lua_check_checkpointer(lua_State *L) { return check(L)->cp; }
 
 static int fail_or_true(lua_State *L, ckpt_status st, const ckpt_error *err) {
   if (st != CKPT_OK) return ckpt_lua_fail(L, err);
@@ -153,15 +156,6 @@ static int set_step(lua_State *L) {
 
 /* ---- load and save ---- */
 
-static void set_list(lua_State *L, const char *field, const char *const *items, size_t n) {
-  lua_createtable(L, (int)n, 0);
-  for (size_t i = 0; i < n; i++) {
-    lua_pushstring(L, items[i]);
-    lua_rawseti(L, -2, (lua_Integer)i + 1);
-  }
-  lua_setfield(L, -2, field);
-}
-
 static void push_report(lua_State *L, const ckpt_load_report *r) {
   static const char *const modes[] = {"scratch", "pretrain", "resume"};
   lua_newtable(L);
@@ -171,9 +165,9 @@ static void push_report(lua_State *L, const ckpt_load_report *r) {
   lua_setfield(L, -2, "path");
   lua_pushinteger(L, (lua_Integer)r->matched);
   lua_setfield(L, -2, "matched");
-  set_list(L, "missing", r->missing, r->n_missing);
-  set_list(L, "unexpected", r->unexpected, r->n_unexpected);
-  set_list(L, "mismatched", r->mismatched, r->n_mismatched);
+  ckpt_lua_set_list(L, "missing", r->missing, r->n_missing);
+  ckpt_lua_set_list(L, "unexpected", r->unexpected, r->n_unexpected);
+  ckpt_lua_set_list(L, "mismatched", r->mismatched, r->n_mismatched);
 }
 
 static int load(lua_State *L) {
@@ -216,163 +210,6 @@ static int take_log(lua_State *L) {
   return 1;
 }
 
-/* ---- finding out without doing ---- */
-
-/* A load plan as a table; what the policy planned, not yet compared with the arrays. */
-static void push_load_plan(lua_State *L, const ckpt_load_plan *p) {
-  lua_newtable(L);
-  lua_pushstring(L, p->refuse);
-  lua_setfield(L, -2, "refuse");
-  lua_pushstring(L, p->select);
-  lua_setfield(L, -2, "select");
-  lua_pushstring(L, p->optimizer);
-  lua_setfield(L, -2, "optimizer");
-  lua_createtable(L, (int)p->n_assign, 0);
-  for (size_t i = 0; i < p->n_assign; i++) {
-    lua_createtable(L, 0, 3);
-    lua_pushstring(L, p->assign[i].to);
-    lua_setfield(L, -2, "to");
-    lua_pushstring(L, p->assign[i].from);
-    lua_setfield(L, -2, "from");
-    lua_pushinteger(L, (lua_Integer)p->assign[i].n_ops);
-    lua_setfield(L, -2, "ops");
-    lua_rawseti(L, -2, (lua_Integer)i + 1);
-  }
-  lua_setfield(L, -2, "assign");
-  set_list(L, "mismatched", (const char *const *)p->mismatched.items, p->mismatched.n);
-  set_list(L, "log", (const char *const *)p->log.items, p->log.n);
-}
-
-typedef struct dry_load {
-  ckpt_checkpoint *source;
-  char *path;
-  ckpt_candidate chosen;
-  ckpt_load_plan plan;
-} dry_load;
-
-static int dry_load_gc(lua_State *L) {
-  dry_load *d = luaL_checkudata(L, 1, "ckpt.dry_load");
-  ckpt_load_plan_free(&d->plan);
-  ckpt_checkpoint_close(d->source);
-  free(d->path);
-  if (d->source != NULL) free(d->chosen.file);
-  *d = (dry_load){0};
-  return 0;
-}
-
-/* cp:plan_load() -> { mode, path, plan }, or nil, message, code */
-static int plan_load(lua_State *L) {
-  ckpt_error err;
-  ckpt_checkpointer *cp = check(L)->cp;
-  dry_load *d = lua_newuserdatauv(L, sizeof *d, 0);
-  *d = (dry_load){0};
-  luaL_setmetatable(L, "ckpt.dry_load");
-  ckpt_status st = ckpt_choose_source(&d->source, &d->path, &d->chosen, cp, &err);
-  if (st != CKPT_OK) return ckpt_lua_fail(L, &err);
-  const char *mode = d->source == NULL ? "scratch" : d->chosen.resume ? "resume" : "pretrain";
-  st = ckpt_plan_load(&d->plan, cp, d->source, d->chosen.file, d->path, mode, &err);
-  if (st != CKPT_OK) return ckpt_lua_fail(L, &err);
-  push_load_plan(L, &d->plan);
-  lua_pushstring(L, mode);
-  lua_setfield(L, -2, "mode");
-  lua_pushstring(L, d->path);
-  lua_setfield(L, -2, "path");
-  return 1;
-}
-
-/* cp:plan_save(epoch [, best]) -> { file, aliases, retire, result, log }, or nil, message, code */
-static int plan_save(lua_State *L) {
-  ckpt_error err;
-  ckpt_save_plan plan = {0};
-  ckpt_checkpointer *cp = check(L)->cp;
-  ckpt_begin_epoch(cp, ckpt_lua_check_integer(L, 2));
-  if (ckpt_plan_save(&plan, cp, lua_toboolean(L, 3), &err) != CKPT_OK) return ckpt_lua_fail(L, &err);
-  lua_newtable(L);
-  lua_pushstring(L, plan.file);
-  lua_setfield(L, -2, "file");
-  lua_pushboolean(L, plan.result);
-  lua_setfield(L, -2, "result");
-  lua_pushboolean(L, plan.reuse);
-  lua_setfield(L, -2, "reuse");
-  set_list(L, "aliases", (const char *const *)plan.aliases.items, plan.aliases.n);
-  set_list(L, "retire", (const char *const *)plan.retire.items, plan.retire.n);
-  set_list(L, "log", (const char *const *)plan.log.items, plan.log.n);
-  ckpt_save_plan_free(&plan);
-  return 1;
-}
-
-/* cp:kept() -> list of { file, why } from the policy's function `kept`, or an empty one */
-
-typedef struct kept_question {
-  ckpt_checkpointer *cp;
-  ckpt_run_view view;
-  ckpt_strings rows; /* file and reasons, alternately */
-} kept_question;
-
-static int ask_kept(lua_State *L) {
-  kept_question *q = lua_touserdata(L, 1);
-  lua_rawgeti(L, LUA_REGISTRYINDEX, q->cp->policy_ref);
-  if (lua_getfield(L, -1, "kept") != LUA_TFUNCTION) return 0;
-  lua_insert(L, -2);
-  ckpt_push_run(L, q->cp, &q->view);
-  lua_call(L, 2, 1);
-  if (!lua_istable(L, -1)) return luaL_error(L, "kept must return a list");
-  int list = lua_gettop(L);
-  for (lua_Integer i = 1, n = (lua_Integer)lua_rawlen(L, list); i <= n; i++) {
-    lua_rawgeti(L, list, i);
-    lua_getfield(L, -1, "file");
-    lua_getfield(L, -2, "reasons");
-    luaL_checktype(L, -1, LUA_TTABLE);
-    luaL_Buffer b;
-    int reasons = lua_gettop(L);
-    luaL_buffinit(L, &b);
-    for (lua_Integer k = 1, m = (lua_Integer)lua_rawlen(L, reasons); k <= m; k++) {
-      if (k > 1) luaL_addstring(&b, ", ");
-      lua_rawgeti(L, reasons, k);
-      luaL_addvalue(&b);
-    }
-    luaL_pushresult(&b);
-    ckpt_strings_addf(&q->rows, NULL, "%s", luaL_checkstring(L, reasons - 1));
-    ckpt_strings_addf(&q->rows, NULL, "%s", lua_tostring(L, -1));
-    lua_settop(L, list);
-  }
-  return 0;
-}
-
-static int kept(lua_State *L) {
-  ckpt_error err;
-  kept_question q = {.cp = check(L)->cp};
-  ckpt_status st = ckpt_run_view_read(&q.view, q.cp, &err);
-  if (st == CKPT_OK) st = ckpt_sandbox_call(q.cp->sandbox, ask_kept, &q, &err);
-  ckpt_run_view_free(&q.view);
-  if (st != CKPT_OK) {
-    ckpt_strings_free(&q.rows);
-    return ckpt_lua_fail(L, &err);
-  }
-  lua_newtable(L);
-  for (size_t i = 0; i + 1 < q.rows.n; i += 2) {
-    lua_newtable(L);
-    lua_pushstring(L, q.rows.items[i]);
-    lua_setfield(L, -2, "file");
-    lua_pushstring(L, q.rows.items[i + 1]);
-    lua_setfield(L, -2, "why");
-    lua_rawseti(L, -2, (lua_Integer)(i / 2) + 1);
-  }
-  ckpt_strings_free(&q.rows);
-  return 1;
-}
-
-/* cp:files() -> files of the directory, entries of its ledger */
-static int files(lua_State *L) {
-  ckpt_error err;
-  ckpt_run_view view = {0};
-  if (ckpt_run_view_read(&view, check(L)->cp, &err) != CKPT_OK) return ckpt_lua_fail(L, &err);
-  ckpt_push_files(L, &view);
-  ckpt_push_ledger(L, view.ledger);
-  ckpt_run_view_free(&view);
-  return 2;
-}
-
 void ckpt_lua_open_checkpointer(lua_State *L) {
   static const luaL_Reg meta[] = {{"__gc", checkpointer_gc}, {"__close", checkpointer_gc}, {NULL, NULL}};
   static const luaL_Reg methods[] = {{"bind", bind_tensor},
@@ -386,14 +223,13 @@ void ckpt_lua_open_checkpointer(lua_State *L) {
                                      {"save_best", save_best},
                                      {"next_epoch", next_epoch},
                                      {"log", take_log},
-                                     {"plan_load", plan_load},
-                                     {"plan_save", plan_save},
-                                     {"kept", kept},
-                                     {"files", files},
+                                     {"plan_load", ckpt_lua_plan_load},
+                                     {"plan_save", ckpt_lua_plan_save},
+                                     {"kept", ckpt_lua_kept},
+                                     {"files", ckpt_lua_files},
                                      {"close", checkpointer_gc},
                                      {NULL, NULL}};
-  static const luaL_Reg dry[] = {{"__gc", dry_load_gc}, {NULL, NULL}};
-  ckpt_lua_new_type(L, "ckpt.dry_load", dry, NULL);
+  ckpt_lua_open_answer(L);
   ckpt_lua_new_type(L, CKPT_T_CHECKPOINTER, meta, methods);
   lua_pushcfunction(L, new_checkpointer);
   lua_setfield(L, -2, "checkpointer");
