@@ -67,7 +67,6 @@ static int checkpoint_at(lua_State *L) {
 /* cp:state_dict([path]) -> the tensors of the dict there, or nil, message, code */
 static int checkpoint_state_dict(lua_State *L) {
   ckpt_error err;
-  ckpt_state_dict *sd = NULL;
   const ckpt_checkpoint *cp = check_checkpoint(L);
   const ckpt_value *v = find(L, cp);
   if (v == NULL) {
@@ -76,8 +75,8 @@ static int checkpoint_state_dict(lua_State *L) {
     lua_pushliteral(L, "notfound");
     return 3;
   }
-  if (ckpt_state_dict_from_value(&sd, v, NULL, &err) != CKPT_OK) return ckpt_lua_fail(L, &err);
-  ckpt_lua_push_state_dict(L, &sd);
+  ckpt_state_dict **sd = (ckpt_state_dict **)ckpt_lua_new_box(L, CKPT_T_STATE_DICT);
+  if (ckpt_state_dict_from_value(sd, v, NULL, &err) != CKPT_OK) return ckpt_lua_fail(L, &err);
   return 1;
 }
 
@@ -109,8 +108,7 @@ static void push_entry(lua_State *L, const ckpt_listing_entry *e) {
   if (t == NULL) {
     set_class(L, e->value);
   } else {
-    void **box = ckpt_lua_new_box(L, CKPT_T_TENSOR);
-    *box = ckpt_tensor_retain(t);
+    ckpt_lua_push_tensor(L, t);
     lua_setfield(L, -2, "tensor");
   }
   if (e->storage != SIZE_MAX) {

@@ -130,10 +130,7 @@ static int get_value(lua_State *L) {
     case CKPT_SLOT_DOUBLE: lua_pushnumber(L, *s->at.number); break;
     case CKPT_SLOT_BOOL: lua_pushboolean(L, *s->at.boolean); break;
     case CKPT_SLOT_STRING: lua_pushstring(L, s->at.string); break;
-    default: {
-      ckpt_tensor *t = ckpt_tensor_retain(s->tensor);
-      ckpt_lua_push_tensor(L, &t);
-    }
+    default: ckpt_lua_push_tensor(L, s->tensor);
   }
   return 1;
 }

@@ -9,11 +9,6 @@ ckpt_state_dict *ckpt_lua_check_state_dict(lua_State *L, int index) {
   return ckpt_lua_check_box(L, index, CKPT_T_STATE_DICT);
 }
 
-void ckpt_lua_push_state_dict(lua_State *L, ckpt_state_dict **sd) {
-  *ckpt_lua_new_box(L, CKPT_T_STATE_DICT) = *sd;
-  *sd = NULL;
-}
-
 static int sd_gc(lua_State *L) {
   ckpt_state_dict_free(ckpt_lua_take_box(L, CKPT_T_STATE_DICT));
   return 0;
@@ -24,11 +19,6 @@ static int sd_len(lua_State *L) {
   return 1;
 }
 
-static void push_retained(lua_State *L, ckpt_tensor *t) {
-  void **box = ckpt_lua_new_box(L, CKPT_T_TENSOR);
-  *box = ckpt_tensor_retain(t);
-}
-
 /* Only strings are keys: sd[1] is nil, not an error, so that a policy may ask. */
 static int sd_index(lua_State *L) {
   const ckpt_state_dict *sd = ckpt_lua_check_state_dict(L, 1);
@@ -36,7 +26,7 @@ static int sd_index(lua_State *L) {
   if (t == NULL)
     lua_pushnil(L);
   else
-    push_retained(L, t);
+    ckpt_lua_push_tensor(L, t);
   return 1;
 }
 
@@ -61,7 +51,7 @@ static int next_entry(lua_State *L) {
   lua_pushinteger(L, (lua_Integer)i + 1);
   lua_replace(L, lua_upvalueindex(2));
   lua_pushstring(L, name);
-  push_retained(L, ckpt_state_dict_tensor(sd, i));
+  ckpt_lua_push_tensor(L, ckpt_state_dict_tensor(sd, i));
   return 2;
 }
 
@@ -86,9 +76,8 @@ static int sd_tostring(lua_State *L) {
 
 int ckpt_lua_new_state_dict(lua_State *L) {
   ckpt_error err;
-  ckpt_state_dict *sd = NULL;
-  if (ckpt_state_dict_new(&sd, &err) != CKPT_OK) return luaL_error(L, "%s", err.message);
-  ckpt_lua_push_state_dict(L, &sd);
+  ckpt_state_dict **sd = (ckpt_state_dict **)ckpt_lua_new_box(L, CKPT_T_STATE_DICT);
+  if (ckpt_state_dict_new(sd, &err) != CKPT_OK) return luaL_error(L, "%s", err.message);
   return 1;
 }
 

@@ -13,12 +13,13 @@ static void step_collector(lua_State *L, const ckpt_tensor *t) {
   if (kib > 0) lua_gc(L, LUA_GCSTEP, kib > 1 << 20 ? 1 << 20 : (int)kib);
 }
 
-void ckpt_lua_push_tensor(lua_State *L, ckpt_tensor **t) {
-  *ckpt_lua_new_box(L, CKPT_T_TENSOR) = *t;
-  const ckpt_tensor *pushed = *t;
-  *t = NULL;
-  step_collector(L, pushed);
+void ckpt_lua_push_tensor(lua_State *L, ckpt_tensor *t) {
+  void **box = ckpt_lua_new_box(L, CKPT_T_TENSOR);
+  *box = ckpt_tensor_retain(t);
 }
+
+/* An empty box on the top, for a tensor that is about to be made: nothing is held while Lua could raise. */
+static ckpt_tensor **new_tensor_box(lua_State *L) { return (ckpt_tensor **)ckpt_lua_new_box(L, CKPT_T_TENSOR); }
 
 static int tensor_gc(lua_State *L) {
   ckpt_tensor_release(ckpt_lua_take_box(L, CKPT_T_TENSOR));
@@ -94,9 +95,10 @@ static ckpt_status materialise(ckpt_tensor **out, const ckpt_tensor *t, ckpt_dty
   return CKPT_OK;
 }
 
-static int push_or_fail(lua_State *L, ckpt_status st, ckpt_tensor **t, const ckpt_error *err) {
+/* The box on the top holds what was made, or nil, message, code. */
+static int made_or_fail(lua_State *L, ckpt_status st, ckpt_tensor *const *t, const ckpt_error *err) {
   if (st != CKPT_OK) return ckpt_lua_fail(L, err);
-  ckpt_lua_push_tensor(L, t);
+  step_collector(L, *t);
   return 1;
 }
 
@@ -109,20 +111,20 @@ static ckpt_dtype check_dtype(lua_State *L, int index) {
 
 static int tensor_to(lua_State *L) {
   ckpt_error err;
-  ckpt_tensor *made = NULL;
   const ckpt_tensor *t = ckpt_lua_check_tensor(L, 1);
   ckpt_dtype dtype = check_dtype(L, 2);
+  ckpt_tensor **made = new_tensor_box(L);
   ckpt_status st = ckpt_tensor_is_meta(t)
-                       ? ckpt_tensor_meta(&made, dtype, ckpt_tensor_ndim(t), ckpt_tensor_shape(t), &err)
-                       : materialise(&made, t, dtype, &err);
-  return push_or_fail(L, st, &made, &err);
+                       ? ckpt_tensor_meta(made, dtype, ckpt_tensor_ndim(t), ckpt_tensor_shape(t), &err)
+                       : materialise(made, t, dtype, &err);
+  return made_or_fail(L, st, made, &err);
 }
 
 static int tensor_clone(lua_State *L) {
   ckpt_error err;
-  ckpt_tensor *made = NULL;
   const ckpt_tensor *t = ckpt_lua_check_tensor(L, 1);
-  return push_or_fail(L, materialise(&made, t, ckpt_tensor_dtype(t), &err), &made, &err);
+  ckpt_tensor **made = new_tensor_box(L);
+  return made_or_fail(L, materialise(made, t, ckpt_tensor_dtype(t), &err), made, &err);
 }
 
 static int tensor_copy(lua_State *L) {
@@ -136,7 +138,6 @@ static int tensor_copy(lua_State *L) {
 static int tensor_index_select(lua_State *L) {
   enum { MAX_INDEX = 1 << 20 };
   ckpt_error err;
-  ckpt_tensor *made = NULL;
   const ckpt_tensor *t = ckpt_lua_check_tensor(L, 1);
   lua_Integer dim = ckpt_lua_check_integer(L, 2);
   luaL_checktype(L, 3, LUA_TTABLE);
@@ -146,7 +147,8 @@ static int tensor_index_select(lua_State *L) {
   int64_t *index = lua_newuserdatauv(L, ((size_t)n + 1) * sizeof *index, 0);
   ckpt_lua_check_dims(L, 3, index, n);
   for (int i = 0; i < n; i++) index[i]--;
-  return push_or_fail(L, ckpt_tensor_index_select(&made, t, (int)dim - 1, (size_t)n, index, &err), &made, &err);
+  ckpt_tensor **made = new_tensor_box(L);
+  return made_or_fail(L, ckpt_tensor_index_select(made, t, (int)dim - 1, (size_t)n, index, &err), made, &err);
 }
 
 /* ---- numbers in and out ---- */
@@ -173,15 +175,13 @@ static void push_element(lua_State *L, ckpt_dtype dtype, ckpt_dtype wide, const 
 /* All elements in row-major order, as one flat table. */
 static int tensor_tolist(lua_State *L) {
   ckpt_error err;
-  ckpt_tensor *wide = NULL;
   const void *data = NULL;
   const ckpt_tensor *t = ckpt_lua_check_tensor(L, 1);
   ckpt_dtype dtype = wide_dtype(ckpt_tensor_dtype(t));
   luaL_argcheck(L, ckpt_tensor_numel(t) <= INT32_MAX / 2, 1, "too many elements for a table");
-  if (materialise(&wide, t, dtype, &err) != CKPT_OK) return ckpt_lua_fail(L, &err);
-  const ckpt_tensor *kept = wide;
-  ckpt_lua_push_tensor(L, &wide); /* owned by the stack while the table grows */
-  if (ckpt_tensor_data(&data, kept, &err) != CKPT_OK) return ckpt_lua_fail(L, &err);
+  ckpt_tensor **wide = new_tensor_box(L); /* owned by the stack while the table grows */
+  if (materialise(wide, t, dtype, &err) != CKPT_OK) return ckpt_lua_fail(L, &err);
+  if (ckpt_tensor_data(&data, *wide, &err) != CKPT_OK) return ckpt_lua_fail(L, &err);
   lua_createtable(L, (int)ckpt_tensor_numel(t), 0);
   for (int64_t i = 0; i < ckpt_tensor_numel(t); i++) {
     push_element(L, ckpt_tensor_dtype(t), dtype, data, i);
@@ -193,13 +193,11 @@ static int tensor_tolist(lua_State *L) {
 /* The logical bytes, row-major and little-endian, as a string. */
 static int tensor_bytes(lua_State *L) {
   ckpt_error err;
-  ckpt_tensor *copy = NULL;
   const void *data = NULL;
   const ckpt_tensor *t = ckpt_lua_check_tensor(L, 1);
-  if (materialise(&copy, t, ckpt_tensor_dtype(t), &err) != CKPT_OK) return ckpt_lua_fail(L, &err);
-  const ckpt_tensor *kept = copy;
-  ckpt_lua_push_tensor(L, &copy);
-  if (ckpt_tensor_data(&data, kept, &err) != CKPT_OK) return ckpt_lua_fail(L, &err);
+  ckpt_tensor **copy = new_tensor_box(L);
+  if (materialise(copy, t, ckpt_tensor_dtype(t), &err) != CKPT_OK) return ckpt_lua_fail(L, &err);
+  if (ckpt_tensor_data(&data, *copy, &err) != CKPT_OK) return ckpt_lua_fail(L, &err);
   lua_pushlstring(L, data, (size_t)ckpt_tensor_numel(t) * ckpt_dtype_size(ckpt_tensor_dtype(t)));
   return 1;
 }
@@ -224,18 +222,17 @@ static void fill_from_table(lua_State *L, int index, ckpt_tensor *wide, bool is_
 int ckpt_lua_new_tensor(lua_State *L) {
   ckpt_error err;
   int64_t shape[CKPT_MAX_DIMS];
-  ckpt_tensor *wide = NULL, *made = NULL;
-  ckpt_dtype dtype = check_dtype(L, 1);
+  ckpt_dtype dtype = check_dtype(L, 1), in = wide_dtype(dtype);
   int n = ckpt_lua_check_dims(L, 2, shape, CKPT_MAX_DIMS);
-  if (lua_isnoneornil(L, 3)) return push_or_fail(L, ckpt_tensor_new(&made, dtype, n, shape, &err), &made, &err);
+  lua_settop(L, 3);
+  ckpt_tensor **wide = new_tensor_box(L);
+  if (lua_isnil(L, 3)) return made_or_fail(L, ckpt_tensor_new(wide, dtype, n, shape, &err), wide, &err);
   luaL_checktype(L, 3, LUA_TTABLE);
-  ckpt_dtype in = wide_dtype(dtype);
-  if (ckpt_tensor_new(&wide, in, n, shape, &err) != CKPT_OK) return ckpt_lua_fail(L, &err);
-  ckpt_tensor *kept = wide;
-  ckpt_lua_push_tensor(L, &wide);
-  luaL_argcheck(L, lua_rawlen(L, 3) == (lua_Unsigned)ckpt_tensor_numel(kept), 3, "as many numbers as the shape has");
-  fill_from_table(L, 3, kept, in == CKPT_F64);
-  return push_or_fail(L, materialise(&made, kept, dtype, &err), &made, &err);
+  if (ckpt_tensor_new(wide, in, n, shape, &err) != CKPT_OK) return ckpt_lua_fail(L, &err);
+  luaL_argcheck(L, lua_rawlen(L, 3) == (lua_Unsigned)ckpt_tensor_numel(*wide), 3, "as many numbers as the shape has");
+  fill_from_table(L, 3, *wide, in == CKPT_F64);
+  ckpt_tensor **made = new_tensor_box(L);
+  return made_or_fail(L, materialise(made, *wide, dtype, &err), made, &err);
 }
 
 /* ---- fields ---- */

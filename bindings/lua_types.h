@@ -50,17 +50,15 @@ const char *ckpt_lua_check_text(lua_State *L, int index);
 /* Integers by lua_isinteger, not by conversion; raises with the argument's number. */
 lua_Integer ckpt_lua_check_integer(lua_State *L, int index);
 
-/* Tensors: pushes a box that takes the reference of *t (set to NULL). Steps the collector by the tensor's heap bytes.
- */
-void ckpt_lua_push_tensor(lua_State *L, ckpt_tensor **t);
+/* Tensors: pushes a box with a reference of its own. */
+void ckpt_lua_push_tensor(lua_State *L, ckpt_tensor *t);
 ckpt_tensor *ckpt_lua_check_tensor(lua_State *L, int index);
 void ckpt_lua_push_dims(lua_State *L, int n, const int64_t *dims);
 
 /* Reads a table of integers into dims; raises if it is none, too long, or (with `positive`) negative. */
 int ckpt_lua_check_dims(lua_State *L, int index, int64_t *dims, int max);
 
-/* State dicts: takes the object. */
-void ckpt_lua_push_state_dict(lua_State *L, ckpt_state_dict **sd);
+/* State dicts. */
 ckpt_state_dict *ckpt_lua_check_state_dict(lua_State *L, int index);
 
 /* Scalars become Lua's own, the rest a box over (document, value). The document is retained. */
