@@ -90,7 +90,9 @@ static ckpt_status find_storage(ckpt_storage **out, void *context, const char *k
   if (e->size != bytes)
     return ckpt_fail(err, CKPT_E_CORRUPT, -1, "record '%s' holds %llu bytes, its storage needs %llu", name,
                      (unsigned long long)e->size, (unsigned long long)bytes);
-  return ckpt_storage_record(out, a->zip, i, a->big_endian ? swap_unit : 0, err);
+  CKPT_TRY(ckpt_storage_record(out, a->zip, i, err));
+  if (a->big_endian) ckpt_storage_set_swap(*out, swap_unit);
+  return CKPT_OK;
 }
 
 /* The bytes of data.pkl; *heap is to be freed (it is NULL when they lie in the mapping). */

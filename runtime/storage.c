@@ -7,12 +7,12 @@
 struct ckpt_storage {
   atomic_int refs;
   size_t size;
-  _Atomic(unsigned char *) data; /* NULL: a record not yet located */
+  _Atomic(unsigned char *) data; /* NULL: not yet fetched */
   atomic_bool heap;              /* data is ours to free */
   bool writable;
   unsigned swap_unit;
-  ckpt_zip *zip;
-  size_t index;
+  const ckpt_storage_source *source; /* NULL: the bytes were there from the beginning */
+  void *context;
 };
 
 static ckpt_status make(ckpt_storage **out, size_t size, ckpt_error *err) {
@@ -48,21 +48,99 @@ ckpt_status ckpt_storage_borrow(ckpt_storage **out, void *data, size_t size, ckp
   return CKPT_OK;
 }
 
-ckpt_status ckpt_storage_record(ckpt_storage **out, ckpt_zip *zip, size_t index, unsigned swap_unit, ckpt_error *err) {
-  const ckpt_zip_entry *e = ckpt_zip_entry_at(zip, index);
-  if (e->size > SIZE_MAX) return ckpt_fail(err, CKPT_E_LIMIT, -1, "record '%s' is too large", e->name);
+ckpt_status ckpt_storage_from(ckpt_storage **out, size_t size, const ckpt_storage_source *source, void *context,
+                              ckpt_error *err) {
   ckpt_storage *s = NULL;
-  CKPT_TRY(make(&s, (size_t)e->size, err));
-  s->zip = ckpt_zip_retain(zip);
-  s->index = index;
-  s->swap_unit = swap_unit;
+  ckpt_status st = make(&s, size, err);
+  if (st != CKPT_OK) {
+    source->drop(context);
+    return st;
+  }
+  s->source = source;
+  s->context = context;
   *out = s;
   return CKPT_OK;
 }
 
-void ckpt_storage_set_swap(ckpt_storage *s, unsigned swap_unit) {
-  if (s->swap_unit != 0) s->swap_unit = swap_unit;
+/* ---- spans of a mapping ---- */
+
+static void drop_mapping(void *context) { ckpt_mapping_release(context); }
+
+static ckpt_status fetch_unplaced(unsigned char **out, bool *heap, void *context, ckpt_error *err) {
+  (void)out, (void)heap, (void)context;
+  return ckpt_fail(err, CKPT_E_CORRUPT, -1, "the file does not hold the storage's bytes");
 }
+
+/* The context of a span is its mapping; its bytes are there from the beginning, so that fetch is for pending ones. */
+static const ckpt_storage_source span_source = {fetch_unplaced, drop_mapping};
+
+ckpt_status ckpt_storage_pending(ckpt_storage **out, size_t size, ckpt_error *err) {
+  return ckpt_storage_from(out, size, &span_source, NULL, err);
+}
+
+ckpt_status ckpt_storage_place(ckpt_storage *s, ckpt_mapping *map, uint64_t offset, ckpt_error *err) {
+  size_t end = ckpt_mapping_size(map);
+  if (offset > end || s->size > end - offset)
+    return ckpt_fail(err, CKPT_E_CORRUPT, (int64_t)end,
+                     "the file ends at byte %zu, before the %zu bytes that a storage has from byte %llu on", end,
+                     s->size, (unsigned long long)offset);
+  s->context = ckpt_mapping_retain(map);
+  const unsigned char *at = ckpt_mapping_data(map);
+  atomic_store(&s->data, (unsigned char *)(uintptr_t)at + offset); /* never written through: it is not writable */
+  return CKPT_OK;
+}
+
+ckpt_status ckpt_storage_span(ckpt_storage **out, ckpt_mapping *map, uint64_t offset, uint64_t size, ckpt_error *err) {
+  ckpt_storage *s = NULL;
+  if (size > SIZE_MAX) return ckpt_fail(err, CKPT_E_LIMIT, -1, "a storage of %llu bytes", (unsigned long long)size);
+  CKPT_TRY(ckpt_storage_pending(&s, (size_t)size, err));
+  ckpt_status st = ckpt_storage_place(s, map, offset, err);
+  if (st != CKPT_OK) {
+    ckpt_storage_release(s);
+    return st;
+  }
+  *out = s;
+  return CKPT_OK;
+}
+
+/* ---- records of an archive ---- */
+
+typedef struct record {
+  ckpt_zip *zip;
+  size_t index;
+} record;
+
+static ckpt_status fetch_record(unsigned char **out, bool *heap, void *context, ckpt_error *err) {
+  const record *r = context;
+  *heap = !ckpt_zip_entry_at(r->zip, r->index)->stored;
+  if (*heap) return ckpt_zip_read(out, r->zip, r->index, err);
+  const unsigned char *span = NULL;
+  CKPT_TRY(ckpt_zip_span(&span, r->zip, r->index, err));
+  *out = (unsigned char *)(uintptr_t)span; /* never written through: the storage is not writable */
+  return CKPT_OK;
+}
+
+static void drop_record(void *context) {
+  record *r = context;
+  ckpt_zip_release(r->zip);
+  free(r);
+}
+
+static const ckpt_storage_source record_source = {fetch_record, drop_record};
+
+ckpt_status ckpt_storage_record(ckpt_storage **out, ckpt_zip *zip, size_t index, ckpt_error *err) {
+  const ckpt_zip_entry *e = ckpt_zip_entry_at(zip, index);
+  if (e->size > SIZE_MAX) return ckpt_fail(err, CKPT_E_LIMIT, -1, "record '%s' is too large", e->name);
+  record *r = malloc(sizeof *r);
+  if (r == NULL) return ckpt_fail_nomem(err, sizeof *r);
+  *r = (record){ckpt_zip_retain(zip), index};
+  return ckpt_storage_from(out, (size_t)e->size, &record_source, r, err);
+}
+
+/* ---- counting ---- */
+
+void ckpt_storage_set_swap(ckpt_storage *s, unsigned unit) { s->swap_unit = unit; }
+unsigned ckpt_storage_swap(const ckpt_storage *s) { return s->swap_unit; }
 
 ckpt_storage *ckpt_storage_retain(ckpt_storage *s) {
   atomic_fetch_add_explicit(&s->refs, 1, memory_order_relaxed);
@@ -72,7 +150,7 @@ ckpt_storage *ckpt_storage_retain(ckpt_storage *s) {
 void ckpt_storage_release(ckpt_storage *s) {
   if (s == NULL || atomic_fetch_sub_explicit(&s->refs, 1, memory_order_acq_rel) != 1) return;
   if (atomic_load(&s->heap)) free(atomic_load(&s->data));
-  ckpt_zip_release(s->zip);
+  if (s->source != NULL) s->source->drop(s->context);
   free(s);
 }
 
@@ -80,6 +158,8 @@ size_t ckpt_storage_size(const ckpt_storage *s) { return s->size; }
 bool ckpt_storage_is_writable(const ckpt_storage *s) { return s->writable; }
 
 size_t ckpt_storage_heap_bytes(const ckpt_storage *s) { return atomic_load(&s->heap) ? s->size : 0; }
+
+/* ---- the bytes ---- */
 
 static void swap_bytes(unsigned char *data, size_t size, unsigned unit) {
   for (size_t i = 0; i + unit <= size; i += unit)
@@ -90,27 +170,29 @@ static void swap_bytes(unsigned char *data, size_t size, unsigned unit) {
     }
 }
 
-/* Bytes of a record that cannot be used where they lie: deflated, or big-endian. */
-static ckpt_status load_copy(unsigned char **out, ckpt_storage *s, ckpt_error *err) {
-  CKPT_TRY(ckpt_zip_read(out, s->zip, s->index, err));
-  if (s->swap_unit > 1) swap_bytes(*out, s->size, s->swap_unit);
+/* Bytes that lie in place are not ours to swap: a copy of them is. */
+static ckpt_status swapped(unsigned char **data, bool *heap, const ckpt_storage *s, ckpt_error *err) {
+  if (!*heap) {
+    unsigned char *copy = malloc(s->size == 0 ? 1 : s->size);
+    if (copy == NULL) return ckpt_fail_nomem(err, s->size);
+    if (s->size > 0) memcpy(copy, *data, s->size);
+    *data = copy;
+    *heap = true;
+  }
+  swap_bytes(*data, s->size, s->swap_unit);
   return CKPT_OK;
 }
 
-static ckpt_status locate(unsigned char **out, bool *heap, ckpt_storage *s, ckpt_error *err) {
-  *heap = !ckpt_zip_entry_at(s->zip, s->index)->stored || s->swap_unit > 1;
-  if (*heap) return load_copy(out, s, err);
-  const unsigned char *span;
-  CKPT_TRY(ckpt_zip_span(&span, s->zip, s->index, err));
-  *out = (unsigned char *)(uintptr_t)span; /* never written through: the storage is not writable */
-  return CKPT_OK;
+static ckpt_status fetch(unsigned char **data, bool *heap, ckpt_storage *s, ckpt_error *err) {
+  CKPT_TRY(s->source->fetch(data, heap, s->context, err));
+  return s->swap_unit > 1 ? swapped(data, heap, s, err) : CKPT_OK;
 }
 
 ckpt_status ckpt_storage_data(unsigned char **out, ckpt_storage *s, ckpt_error *err) {
   unsigned char *data = atomic_load_explicit(&s->data, memory_order_acquire);
-  if (data == NULL && s->zip != NULL) {
-    bool heap;
-    CKPT_TRY(locate(&data, &heap, s, err));
+  if (data == NULL && s->source != NULL) {
+    bool heap = false;
+    CKPT_TRY(fetch(&data, &heap, s, err));
     unsigned char *before = NULL;
     if (atomic_compare_exchange_strong(&s->data, &before, data)) {
       atomic_store(&s->heap, heap);

@@ -1,6 +1,7 @@
 /*
- * storage.h - counted bytes under tensors: owned, borrowed from the caller, or a record of an archive that is
- * found (or inflated) at first use. Immutable handles; the first use may race and is decided by compare-and-swap.
+ * storage.h - counted bytes under tensors: owned, borrowed from the caller, a span of a mapped file, or bytes that a
+ * source finds, inflates or computes at first use. Immutable handles; the first use may race and is decided by
+ * compare-and-swap.
  */
 #ifndef CKPT_STORAGE_H
 #define CKPT_STORAGE_H
@@ -9,14 +10,42 @@
 
 typedef struct ckpt_storage ckpt_storage;
 
+/*
+ * Where a storage's bytes come from. fetch gives them where they lie, or (*heap set) in memory that free() takes; it
+ * may run in several threads at once, and again after a failure. drop lets go of the context when the storage goes,
+ * or when it could not be made.
+ */
+typedef struct ckpt_storage_source {
+  ckpt_status (*fetch)(unsigned char **out, bool *heap, void *context, ckpt_error *err);
+  void (*drop)(void *context);
+} ckpt_storage_source;
+
 ckpt_status ckpt_storage_new(ckpt_storage **out, size_t size, ckpt_error *err); /* zeroed */
 ckpt_status ckpt_storage_borrow(ckpt_storage **out, void *data, size_t size, ckpt_error *err);
 
-/* Record `index` of an archive; retains it. `swap_unit` > 1: a big-endian file, bytes are swapped in units of it. */
-ckpt_status ckpt_storage_record(ckpt_storage **out, ckpt_zip *zip, size_t index, unsigned swap_unit, ckpt_error *err);
+/* `size` bytes from `source`, which is static; the context passes to the storage even on failure. */
+ckpt_status ckpt_storage_from(ckpt_storage **out, size_t size, const ckpt_storage_source *source, void *context,
+                              ckpt_error *err);
 
-/* Of a record of a big-endian file (swap_unit not 0): other units, before anything has looked at its bytes. */
-void ckpt_storage_set_swap(ckpt_storage *s, unsigned swap_unit);
+/* Bytes [offset, offset+size) of a mapping, which is retained; CKPT_E_CORRUPT if it ends before. */
+ckpt_status ckpt_storage_span(ckpt_storage **out, ckpt_mapping *map, uint64_t offset, uint64_t size, ckpt_error *err);
+
+/* Record `index` of an archive; retains it. */
+ckpt_status ckpt_storage_record(ckpt_storage **out, ckpt_zip *zip, size_t index, ckpt_error *err);
+
+/*
+ * `size` bytes whose place is not known yet (a legacy file tells it after its objects); place gives it, as
+ * ckpt_storage_span does, before anything has looked at them.
+ */
+ckpt_status ckpt_storage_pending(ckpt_storage **out, size_t size, ckpt_error *err);
+ckpt_status ckpt_storage_place(ckpt_storage *s, ckpt_mapping *map, uint64_t offset, ckpt_error *err);
+
+/*
+ * The fetched bytes are big-endian: they are swapped in units of `unit` (0: little-endian, as they are) when they are
+ * first looked at. Only before that; a storage that has been looked at keeps its bytes.
+ */
+void ckpt_storage_set_swap(ckpt_storage *s, unsigned unit);
+unsigned ckpt_storage_swap(const ckpt_storage *s);
 
 ckpt_storage *ckpt_storage_retain(ckpt_storage *s);
 void ckpt_storage_release(ckpt_storage *s);
@@ -24,7 +53,7 @@ size_t ckpt_storage_size(const ckpt_storage *s);
 size_t ckpt_storage_heap_bytes(const ckpt_storage *s);
 bool ckpt_storage_is_writable(const ckpt_storage *s);
 
-/* The bytes. Fails only for a record: CKPT_E_CORRUPT, CKPT_E_NOMEM, CKPT_E_LIMIT. */
+/* The bytes. Fails only where a source does: CKPT_E_CORRUPT, CKPT_E_NOMEM, CKPT_E_LIMIT. */
 ckpt_status ckpt_storage_data(unsigned char **out, ckpt_storage *s, ckpt_error *err);
 
 #endif

@@ -233,7 +233,8 @@ static ckpt_status rebuild_v3(ckpt_tensor **out, const ckpt_value *args, ckpt_er
   CKPT_TRY(arg_dtype(&dtype, args, 6, err));
   CKPT_TRY(build_view(out, args, dtype, grad, arg(args, 7), err));
   /* An untyped storage says nothing of its elements: a big-endian file is swapped by the tensor's dtype. */
-  ckpt_storage_set_swap(arg(args, 0)->made->storage, ckpt_dtype_swap_unit(dtype));
+  ckpt_storage *s = arg(args, 0)->made->storage;
+  if (ckpt_storage_swap(s) != 0) ckpt_storage_set_swap(s, ckpt_dtype_swap_unit(dtype));
   return CKPT_OK;
 }
 

@@ -14,7 +14,7 @@ typedef struct ckpt_torch_builder ckpt_torch_builder;
 
 /*
  * Finds the bytes of a storage: `key` is its name in the file, `bytes` what the persistent id says it holds. Gives a
- * new reference. `swap_unit` is what a big-endian file swaps (0: not known yet, see ckpt_storage_set_swap).
+ * new reference. `swap_unit` is what a big-endian file swaps.
  */
 typedef ckpt_status (*ckpt_find_storage)(ckpt_storage **out, void *context, const char *key, uint64_t bytes,
                                          unsigned swap_unit, ckpt_error *err);
