@@ -52,6 +52,52 @@ static bool is_container_function(const ckpt_value *callable, const char **name)
   return false;
 }
 
+static ckpt_value *tuple_of(ckpt_document *doc, ckpt_value *const *items, size_t n, ckpt_error *err) {
+  ckpt_value *v = ckpt_value_make(doc, CKPT_TUPLE, err);
+  for (size_t i = 0; v != NULL && i < n; i++)
+    if (ckpt_seq_push(&v->as.seq, doc, items[i], err) != CKPT_OK) return NULL;
+  return v;
+}
+
+/* torch.serialization._get_layout("torch.sparse_coo"), which is how Python spells a layout; the number is c10::Layout.
+ */
+static ckpt_value *layout(ckpt_document *doc, int64_t number, ckpt_error *err) {
+  static const char module[] = "torch.serialization", function[] = "_get_layout";
+  static const char *const names[] = {
+      NULL, "torch.sparse_coo", "torch.sparse_csr", NULL, "torch.sparse_csc", "torch.sparse_bsr", "torch.sparse_bsc"};
+  if (number < 0 || (uint64_t)number >= CKPT_COUNTOF(names) || names[number] == NULL) {
+    ckpt_fail(err, CKPT_E_UNSUPPORTED, -1, "a sparse tensor of layout %lld", (long long)number);
+    return NULL;
+  }
+  ckpt_value *name = ckpt_value_make_text(doc, CKPT_STR, names[number], strlen(names[number]), err);
+  ckpt_value *args = name == NULL ? NULL : tuple_of(doc, &name, 1, err);
+  ckpt_value *callable =
+      args == NULL ? NULL : ckpt_value_make_class(doc, module, sizeof module - 1, function, sizeof function - 1, err);
+  return callable == NULL ? NULL : ckpt_value_make_object(doc, CKPT_BY_REDUCE, callable, args, err);
+}
+
+/*
+ * The C++ pickler has its own arguments for _rebuild_sparse_tensor: (layout number, size, requires_grad, indices...,
+ * values, hooks). They become Python's: (layout, (indices..., values, size)).
+ */
+static ckpt_status python_sparse(script *s, ckpt_value *v, ckpt_error *err) {
+  const ckpt_seq *args = &v->made->args->as.seq;
+  if (args->n == 0 || args->items[0]->kind != CKPT_INT) return CKPT_OK;
+  int64_t number = args->items[0]->as.integer;
+  size_t parts = number == 1 ? 2 : 3;
+  if (args->n != 4 + parts)
+    return ckpt_fail(err, CKPT_E_CORRUPT, -1, "a sparse tensor made of %zu arguments, not %zu", args->n, 4 + parts);
+  ckpt_value *data[4];
+  for (size_t i = 0; i < parts; i++) data[i] = args->items[3 + i];
+  data[parts] = args->items[1];
+  ckpt_value *both[2] = {layout(s->doc, number, err), NULL};
+  if (both[0] != NULL) both[1] = tuple_of(s->doc, data, parts + 1, err);
+  ckpt_value *all = both[1] == NULL ? NULL : tuple_of(s->doc, both, 2, err);
+  if (all == NULL) return err->status;
+  v->made->args = all;
+  return CKPT_OK;
+}
+
 /* Storage classes that only TorchScript knows are no use to PyTorch: such tensors are written as our own. */
 static bool is_foreign_spelling(const ckpt_value *v) {
   return v->kind == CKPT_TENSOR && ckpt_dtype_rebuild(ckpt_tensor_dtype(v->as.tensor)) == CKPT_REBUILD_V3;
@@ -62,6 +108,8 @@ static ckpt_status on_built(void *context, ckpt_value *v, ckpt_error *err) {
   const char *name = NULL;
   if (ckpt_script_is_object(v)) return keep_object(s, v, err);
   if (is_container_function(v->made->callable, &name)) return plain_container(v, name, err);
+  if (ckpt_value_is_class(v->made->callable, "torch._utils", "_rebuild_sparse_tensor"))
+    CKPT_TRY(python_sparse(s, v, err));
   CKPT_TRY(s->torch.built(s->torch.context, v, err));
   if (is_foreign_spelling(v)) v->made = NULL;
   return CKPT_OK;
@@ -93,7 +141,7 @@ static ckpt_status read(ckpt_value **out, script *s, const pickle *p, ckpt_error
   s->archive->storages = p->storages;
   CKPT_TRY(ckpt_torch_builder_new(&builder, s->doc, ckpt_archive_storage, s->archive, err));
   s->torch = ckpt_torch_builder_hooks(builder);
-  ckpt_pickle_hooks hooks = {s, on_persid, on_built};
+  ckpt_pickle_hooks hooks = {s, on_persid, on_built, true};
   ckpt_status st = ckpt_pickle_read(out, NULL, s->doc, p->bytes, p->n, p->name, &hooks, err);
   ckpt_torch_builder_free(builder);
   return st;

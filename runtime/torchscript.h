@@ -7,8 +7,8 @@
  * of all their parameters, buffers and attributes by dotted name, in declaration order. What PyTorch's state dicts have
  * no entry for is kept in the attributes of the OrderedDict, which load_state_dict ignores:
  *
- *   _metadata     name of a module -> {"__class__": ..., "training": ...}, its fields that are None, and the numbers,
- *                 texts and lists of them that torch.nn's own modules keep (`transposed` of a Conv2d)
+ *   _metadata     name of a module -> {"__class__": ..., "training": ...}, its fields that are None, and what modules
+ *                 of torch.nn hold that is neither tensor nor module (`transposed` of a Conv2d)
  *   _constants    the tuple of constants.pkl, unless it is empty
  *   _extra_files  name -> text (bytes if it is no UTF-8), if there are any
  *

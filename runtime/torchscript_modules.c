@@ -139,27 +139,17 @@ static ckpt_status is_module(bool *out, walk *w, const ckpt_value *v) {
   return CKPT_OK;
 }
 
-static bool is_scalar(const ckpt_value *v) {
-  return v->kind == CKPT_BOOLEAN || v->kind == CKPT_INT || v->kind == CKPT_FLOAT || v->kind == CKPT_STR;
-}
-
-/* A number or text, or a list of them: what a constructor of PyTorch's own modules was given. */
-static bool is_setting(const ckpt_value *v) {
-  if (v->kind != CKPT_LIST && v->kind != CKPT_TUPLE) return is_scalar(v);
-  for (size_t i = 0; i < v->as.seq.n; i++)
-    if (!is_scalar(v->as.seq.items[i])) return false;
-  return true;
-}
-
 /*
- * What PyTorch's state dicts have no entry for, so that load_state_dict would call it unexpected: what is None, flags
- * of every nn.Module, and settings of torch.nn's modules (`transposed` of Conv2d, `_size` of ParameterList).
+ * What PyTorch's state dicts have no entry for, so that load_state_dict would call it unexpected: what is None, flags of
+ * every nn.Module, and what torch.nn's own modules hold that is no tensor and no module (`transposed` of a Conv2d,
+ * `_flat_weights` of an LSTM).
  */
 static bool is_bookkeeping(const ckpt_value *module, const ckpt_value *key, const ckpt_value *item) {
   static const char own[] = "__torch__.torch.nn.modules.";
   const char *name = key->as.text.bytes;
   if (item->kind == CKPT_NONE) return true;
-  if (strncmp(module->made->callable->as.text.bytes, own, sizeof own - 1) == 0) return is_setting(item);
+  if (strncmp(module->made->callable->as.text.bytes, own, sizeof own - 1) == 0)
+    return item->kind != CKPT_TENSOR && item->kind != CKPT_OBJECT;
   return item->kind == CKPT_BOOLEAN && (strcmp(name, "training") == 0 || strcmp(name, "_is_full_backward_hook") == 0);
 }
 
