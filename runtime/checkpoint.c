@@ -5,11 +5,13 @@
 #include <stdlib.h>
 
 #include "pth.h"
+#include "safetensors.h"
 
 struct ckpt_checkpoint {
   ckpt_mapping *map;
   ckpt_zip *zip;
   ckpt_document *doc;
+  ckpt_value *metadata; /* of the document; NULL: none */
   const char *format;
 };
 
@@ -20,6 +22,11 @@ typedef ckpt_status (*reader)(ckpt_checkpoint *cp, ckpt_error *err);
 static ckpt_status read_zip(ckpt_checkpoint *cp, ckpt_error *err) {
   CKPT_TRY(ckpt_zip_open(&cp->zip, cp->map, 0, ckpt_mapping_size(cp->map), err));
   return ckpt_pth_read(&cp->doc, &cp->format, cp->zip, err);
+}
+
+static ckpt_status read_safetensors(ckpt_checkpoint *cp, ckpt_error *err) {
+  cp->format = "safetensors";
+  return ckpt_safetensors_read(&cp->doc, &cp->metadata, cp->map, err);
 }
 
 static bool starts(const ckpt_mapping *map, const void *bytes, size_t n) {
@@ -43,11 +50,6 @@ static bool is_tar(const ckpt_mapping *map) {
   return ckpt_mapping_size(map) >= 262 && memcmp(ckpt_mapping_data(map) + 257, "ustar", 5) == 0;
 }
 
-static bool is_safetensors(const ckpt_mapping *map) {
-  size_t size = ckpt_mapping_size(map);
-  return size >= 9 && ckpt_mapping_data(map)[8] == '{' && ckpt_le64(ckpt_mapping_data(map)) <= size - 8;
-}
-
 static bool is_pickle(const ckpt_mapping *map) {
   return ckpt_mapping_size(map) >= 2 && ckpt_mapping_data(map)[0] == 0x80 && ckpt_mapping_data(map)[1] <= 5;
 }
@@ -56,7 +58,7 @@ static const format formats[] = {
     {is_zip, read_zip, "a PyTorch zip file"},
     {is_tar, NULL, "a PyTorch 0.1 tar file"},
     {is_legacy, NULL, "a PyTorch legacy file (before 1.6)"},
-    {is_safetensors, NULL, "a safetensors file"},
+    {ckpt_safetensors_is, read_safetensors, "a safetensors file"},
     {is_pickle, NULL, "a bare pickle"},
 };
 
@@ -113,6 +115,7 @@ const char *ckpt_checkpoint_format(const ckpt_checkpoint *cp) { return cp->forma
 uint64_t ckpt_checkpoint_bytes(const ckpt_checkpoint *cp) { return ckpt_mapping_size(cp->map); }
 ckpt_document *ckpt_checkpoint_document(const ckpt_checkpoint *cp) { return cp->doc; }
 ckpt_value *ckpt_checkpoint_root(const ckpt_checkpoint *cp) { return ckpt_document_root(cp->doc); }
+ckpt_value *ckpt_checkpoint_metadata(const ckpt_checkpoint *cp) { return cp->metadata; }
 
 ckpt_status ckpt_checkpoint_verify(const ckpt_checkpoint *cp, ckpt_error *err) {
   for (size_t i = 0; cp->zip != NULL && i < ckpt_zip_count(cp->zip); i++) CKPT_TRY(ckpt_zip_check(cp->zip, i, err));

@@ -355,6 +355,12 @@ CKPT_API uint64_t ckpt_checkpoint_bytes(const ckpt_checkpoint *cp);     /* size 
 CKPT_API ckpt_document *ckpt_checkpoint_document(const ckpt_checkpoint *cp);
 CKPT_API ckpt_value *ckpt_checkpoint_root(const ckpt_checkpoint *cp);
 
+/*
+ * What a file says of itself beside its tensors, a dict: `__metadata__` of a safetensors file (strings), `metadata` of a
+ * sharded set's index. NULL if it says nothing, and for formats that have no place for it. Lives as long as the document.
+ */
+CKPT_API ckpt_value *ckpt_checkpoint_metadata(const ckpt_checkpoint *cp);
+
 /* Reads every record once and compares its CRC-32. CKPT_E_CORRUPT names the record and its byte. */
 CKPT_API ckpt_status ckpt_checkpoint_verify(const ckpt_checkpoint *cp, ckpt_error *err);
 
