@@ -202,6 +202,32 @@ CKPT_API ckpt_status ckpt_tensor_copy(ckpt_tensor *dst, const ckpt_tensor *src, 
 /* SHA-256, in 64 hex digits and a NUL, of the logical row-major little-endian bytes. */
 CKPT_API ckpt_status ckpt_tensor_sha256(char out[65], const ckpt_tensor *t, ckpt_error *err);
 
+/* How the integers of a quantised tensor stand for numbers: (stored - zero_point) * scale. Tensors are borrowed. */
+typedef enum ckpt_qscheme {
+  CKPT_PER_TENSOR_AFFINE,
+  CKPT_PER_CHANNEL_AFFINE,
+  CKPT_PER_CHANNEL_AFFINE_FLOAT_QPARAMS /* scales and zero points are float32 */
+} ckpt_qscheme;
+
+typedef struct ckpt_quantization {
+  ckpt_qscheme scheme;
+  double scale; /* per tensor */
+  int64_t zero_point;
+  ckpt_tensor *scales, *zero_points; /* per channel: one entry for each index of `axis` (0-based) */
+  int axis;
+} ckpt_quantization;
+
+CKPT_API const char *ckpt_qscheme_name(ckpt_qscheme scheme); /* "per_tensor_affine", ...; PyTorch's without "torch." */
+
+/* CKPT_E_TYPE for a tensor that is not quantised, or one whose scale is not known (a view, a program's own). */
+CKPT_API ckpt_status ckpt_tensor_quantization(ckpt_quantization *out, const ckpt_tensor *t, ckpt_error *err);
+
+/*
+ * A new contiguous float32 tensor of the numbers that a quantised one stands for; packed dtypes (quint4x2, quint2x4) are
+ * taken apart. CKPT_E_TYPE as above; CKPT_E_CORRUPT for a scale that is no positive finite number. Thread-safe.
+ */
+CKPT_API ckpt_status ckpt_tensor_dequantize(ckpt_tensor **out, const ckpt_tensor *t, ckpt_error *err);
+
 /* Heap memory that the tensor's storage holds now: 0 for a borrowed, mapped or meta one. Thread-safe. */
 CKPT_API size_t ckpt_tensor_heap_bytes(const ckpt_tensor *t);
 
@@ -276,6 +302,10 @@ CKPT_API ckpt_value *ckpt_value_at(const ckpt_value *v, const char *path);
 CKPT_API ckpt_value *ckpt_value_object_class(const ckpt_value *v);
 CKPT_API ckpt_value *ckpt_value_object_args(const ckpt_value *v);
 CKPT_API ckpt_value *ckpt_value_object_state(const ckpt_value *v);
+
+/* ckpt_tensor_quantization and ckpt_tensor_dequantize of a TENSOR; CKPT_E_TYPE for any other value. */
+CKPT_API ckpt_status ckpt_value_quantization(ckpt_quantization *out, const ckpt_value *v, ckpt_error *err);
+CKPT_API ckpt_status ckpt_value_dequantize(ckpt_tensor **out, const ckpt_value *v, ckpt_error *err);
 
 /* Builders: a new value of `doc`. Strings and bytes are copied; a tensor is retained until the document goes. */
 CKPT_API ckpt_status ckpt_value_new_none(ckpt_value **out, ckpt_document *doc, ckpt_error *err);
