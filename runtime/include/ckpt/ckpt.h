@@ -307,6 +307,44 @@ CKPT_API ckpt_value *ckpt_value_object_state(const ckpt_value *v);
 CKPT_API ckpt_status ckpt_value_quantization(ckpt_quantization *out, const ckpt_value *v, ckpt_error *err);
 CKPT_API ckpt_status ckpt_value_dequantize(ckpt_tensor **out, const ckpt_value *v, ckpt_error *err);
 
+/*
+ * A numpy array or scalar, which stays an OBJECT in the tree and is written back unchanged. Everything is borrowed from
+ * the value; every length has been compared with the bytes that are there. Element (i, j, ...) lies at
+ * (i * stride[0] + j * stride[1] + ...) * itemsize.
+ */
+typedef struct ckpt_array {
+  char kind;       /* numpy's letter: b bool, i int, u uint, f float, c complex, S bytes, U str, M m times, O objects */
+  bool scalar;     /* a numpy scalar, such as np.float64(1.5): no dimensions */
+  bool big_endian; /* elements are to be swapped */
+  size_t itemsize; /* bytes of one element; of 'U', four for each character */
+  int ndim;
+  int64_t shape[CKPT_MAX_DIMS], stride[CKPT_MAX_DIMS], count;
+  const unsigned char *bytes; /* count * itemsize; NULL for 'O' */
+  const ckpt_value *objects;  /* of 'O': a LIST of count items in row-major order, or of a scalar the item itself */
+} ckpt_array;
+
+/* Whether an OBJECT is made by numpy's functions for arrays and scalars. */
+CKPT_API bool ckpt_value_is_array(const ckpt_value *v);
+
+/* CKPT_E_TYPE for any other value; CKPT_E_CORRUPT; CKPT_E_UNSUPPORTED for records and classes derived from ndarray. */
+CKPT_API ckpt_status ckpt_value_array(ckpt_array *out, const ckpt_value *v, ckpt_error *err);
+
+/*
+ * A tensor of its own with the array's numbers and strides, in little-endian order; times become int64 counts of their
+ * unit. CKPT_E_UNSUPPORTED for strings, objects and dtypes that PyTorch lacks (long double).
+ */
+CKPT_API ckpt_status ckpt_array_tensor(ckpt_tensor **out, const ckpt_array *a, ckpt_error *err);
+
+/*
+ * Element i in row-major order as Python's own number, str or bytes: a new value of `doc`. A complex number becomes a
+ * complex object (ckpt_value_complex). For 'O' the item itself, whose document is the array's.
+ */
+CKPT_API ckpt_status ckpt_array_item(ckpt_value **out, ckpt_document *doc, const ckpt_array *a, int64_t i,
+                                     ckpt_error *err);
+
+/* The parts of a Python complex, or a numpy complex scalar. CKPT_E_TYPE for any other value. */
+CKPT_API ckpt_status ckpt_value_complex(double *re, double *im, const ckpt_value *v, ckpt_error *err);
+
 /* Builders: a new value of `doc`. Strings and bytes are copied; a tensor is retained until the document goes. */
 CKPT_API ckpt_status ckpt_value_new_none(ckpt_value **out, ckpt_document *doc, ckpt_error *err);
 CKPT_API ckpt_status ckpt_value_new_bool(ckpt_value **out, ckpt_document *doc, bool b, ckpt_error *err);
