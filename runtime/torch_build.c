@@ -10,6 +10,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "quantized.h"
+
 struct ckpt_torch_builder {
   ckpt_document *doc;
   ckpt_find_storage find;
@@ -244,7 +246,14 @@ static ckpt_status rebuild_q(ckpt_tensor **out, const ckpt_value *args, ckpt_err
   if (args->as.seq.n != 7) return bad(err, "_rebuild_qtensor takes 7 arguments");
   CKPT_TRY(storage_dtype(&dtype, args, err));
   CKPT_TRY(arg_bool(&grad, args, 5, "requires_grad", err));
-  return build_view(out, args, dtype, grad, NULL, err);
+  ckpt_tensor *t = NULL;
+  CKPT_TRY(build_view(&t, args, dtype, grad, NULL, err));
+  ckpt_status st = ckpt_quantized_read(t, arg(args, 4), err);
+  if (st == CKPT_OK)
+    *out = t;
+  else
+    ckpt_tensor_release(t);
+  return st;
 }
 
 static ckpt_status rebuild_meta(ckpt_tensor **out, const ckpt_value *args, ckpt_error *err) {

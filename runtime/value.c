@@ -1,7 +1,7 @@
 /*
  * value.c - the document and its values: making, looking, changing. See value.h for what a value is.
  */
-#include "value.h"
+#include "quantized.h"
 
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -359,6 +359,7 @@ ckpt_status ckpt_value_new_tensor(ckpt_value **out, ckpt_document *doc, ckpt_ten
   CKPT_TRY(new_kind(&v, doc, CKPT_TENSOR, err));
   CKPT_TRY(ckpt_document_own_tensor(doc, ckpt_tensor_retain(t), err));
   v->as.tensor = t;
+  if (ckpt_tensor_quantizer(t) != NULL) CKPT_TRY(ckpt_quantized_say(v, doc, err));
   *out = v;
   return CKPT_OK;
 }

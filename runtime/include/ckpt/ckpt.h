@@ -202,6 +202,32 @@ CKPT_API ckpt_status ckpt_tensor_copy(ckpt_tensor *dst, const ckpt_tensor *src, 
 /* SHA-256, in 64 hex digits and a NUL, of the logical row-major little-endian bytes. */
 CKPT_API ckpt_status ckpt_tensor_sha256(char out[65], const ckpt_tensor *t, ckpt_error *err);
 
+/* How the integers of a quantised tensor stand for numbers: (stored - zero_point) * scale. Tensors are borrowed. */
+typedef enum ckpt_qscheme {
+  CKPT_PER_TENSOR_AFFINE,
+  CKPT_PER_CHANNEL_AFFINE,
+  CKPT_PER_CHANNEL_AFFINE_FLOAT_QPARAMS /* scales and zero points are float32 */
+} ckpt_qscheme;
+
+typedef struct ckpt_quantization {
+  ckpt_qscheme scheme;
+  double scale; /* per tensor */
+  int64_t zero_point;
+  ckpt_tensor *scales, *zero_points; /* per channel: one entry for each index of `axis` (0-based) */
+  int axis;
+} ckpt_quantization;
+
+CKPT_API const char *ckpt_qscheme_name(ckpt_qscheme scheme); /* "per_tensor_affine", ...; PyTorch's without "torch." */
+
+/* CKPT_E_TYPE for a tensor that is not quantised, or one whose scale is not known (a view, a program's own). */
+CKPT_API ckpt_status ckpt_tensor_quantization(ckpt_quantization *out, const ckpt_tensor *t, ckpt_error *err);
+
+/*
+ * A new contiguous float32 tensor of the numbers that a quantised one stands for; packed dtypes (quint4x2, quint2x4) are
+ * taken apart. CKPT_E_TYPE as above; CKPT_E_CORRUPT for a scale that is no positive finite number. Thread-safe.
+ */
+CKPT_API ckpt_status ckpt_tensor_dequantize(ckpt_tensor **out, const ckpt_tensor *t, ckpt_error *err);
+
 /* Heap memory that the tensor's storage holds now: 0 for a borrowed, mapped or meta one. Thread-safe. */
 CKPT_API size_t ckpt_tensor_heap_bytes(const ckpt_tensor *t);
 
@@ -276,6 +302,48 @@ CKPT_API ckpt_value *ckpt_value_at(const ckpt_value *v, const char *path);
 CKPT_API ckpt_value *ckpt_value_object_class(const ckpt_value *v);
 CKPT_API ckpt_value *ckpt_value_object_args(const ckpt_value *v);
 CKPT_API ckpt_value *ckpt_value_object_state(const ckpt_value *v);
+
+/* ckpt_tensor_quantization and ckpt_tensor_dequantize of a TENSOR; CKPT_E_TYPE for any other value. */
+CKPT_API ckpt_status ckpt_value_quantization(ckpt_quantization *out, const ckpt_value *v, ckpt_error *err);
+CKPT_API ckpt_status ckpt_value_dequantize(ckpt_tensor **out, const ckpt_value *v, ckpt_error *err);
+
+/*
+ * A numpy array or scalar, which stays an OBJECT in the tree and is written back unchanged. Everything is borrowed from
+ * the value; every length has been compared with the bytes that are there. Element (i, j, ...) lies at
+ * (i * stride[0] + j * stride[1] + ...) * itemsize.
+ */
+typedef struct ckpt_array {
+  char kind;       /* numpy's letter: b bool, i int, u uint, f float, c complex, S bytes, U str, M m times, O objects */
+  bool scalar;     /* a numpy scalar, such as np.float64(1.5): no dimensions */
+  bool big_endian; /* elements are to be swapped */
+  size_t itemsize; /* bytes of one element; of 'U', four for each character */
+  int ndim;
+  int64_t shape[CKPT_MAX_DIMS], stride[CKPT_MAX_DIMS], count;
+  const unsigned char *bytes; /* count * itemsize; NULL for 'O' */
+  const ckpt_value *objects;  /* of 'O': a LIST of count items in row-major order, or of a scalar the item itself */
+} ckpt_array;
+
+/* Whether an OBJECT is made by numpy's functions for arrays and scalars. */
+CKPT_API bool ckpt_value_is_array(const ckpt_value *v);
+
+/* CKPT_E_TYPE for any other value; CKPT_E_CORRUPT; CKPT_E_UNSUPPORTED for records and classes derived from ndarray. */
+CKPT_API ckpt_status ckpt_value_array(ckpt_array *out, const ckpt_value *v, ckpt_error *err);
+
+/*
+ * A tensor of its own with the array's numbers and strides, in little-endian order; times become int64 counts of their
+ * unit. CKPT_E_UNSUPPORTED for strings, objects and dtypes that PyTorch lacks (long double).
+ */
+CKPT_API ckpt_status ckpt_array_tensor(ckpt_tensor **out, const ckpt_array *a, ckpt_error *err);
+
+/*
+ * Element i in row-major order as Python's own number, str or bytes: a new value of `doc`. A complex number becomes a
+ * complex object (ckpt_value_complex). For 'O' the item itself, whose document is the array's.
+ */
+CKPT_API ckpt_status ckpt_array_item(ckpt_value **out, ckpt_document *doc, const ckpt_array *a, int64_t i,
+                                     ckpt_error *err);
+
+/* The parts of a Python complex, or a numpy complex scalar. CKPT_E_TYPE for any other value. */
+CKPT_API ckpt_status ckpt_value_complex(double *re, double *im, const ckpt_value *v, ckpt_error *err);
 
 /* Builders: a new value of `doc`. Strings and bytes are copied; a tensor is retained until the document goes. */
 CKPT_API ckpt_status ckpt_value_new_none(ckpt_value **out, ckpt_document *doc, ckpt_error *err);
