@@ -393,13 +393,17 @@ typedef struct ckpt_listing ckpt_listing;
 
 typedef struct ckpt_listing_entry {
   const char *path;        /* UTF-8, NUL-terminated; "" for the root */
-  const ckpt_value *value; /* a TENSOR, or an OBJECT */
+  const ckpt_value *value; /* a TENSOR, or an OBJECT; of everything: any */
   size_t storage;          /* group number of a tensor's storage, SIZE_MAX for none */
+  size_t depth;            /* containers around it */
   size_t n_aliases;
   const char *const *aliases;
 } ckpt_listing_entry;
 
 CKPT_API ckpt_status ckpt_listing_new(ckpt_listing **out, const ckpt_value *root, ckpt_error *err);
+
+/* All values: containers before what is in them, scalars at each of their paths. Tuples and scalars have no aliases. */
+CKPT_API ckpt_status ckpt_listing_everything(ckpt_listing **out, const ckpt_value *root, ckpt_error *err);
 CKPT_API void ckpt_listing_free(ckpt_listing *listing);
 CKPT_API size_t ckpt_listing_count(const ckpt_listing *listing);
 CKPT_API const ckpt_listing_entry *ckpt_listing_entry_at(const ckpt_listing *listing, size_t i); /* NULL past the end */
