@@ -100,17 +100,11 @@ static void set_class(lua_State *L, const ckpt_value *v) {
   lua_setfield(L, -2, "class");
 }
 
-static void push_entry(lua_State *L, const ckpt_listing_entry *e) {
-  ckpt_tensor *t = ckpt_value_tensor(e->value);
-  lua_createtable(L, 0, 4);
+/* { name, storage, aliases } on the top */
+static void push_place(lua_State *L, const ckpt_listing_entry *e) {
+  lua_createtable(L, 0, 6);
   lua_pushstring(L, e->path);
   lua_setfield(L, -2, "name");
-  if (t == NULL) {
-    set_class(L, e->value);
-  } else {
-    ckpt_lua_push_tensor(L, t);
-    lua_setfield(L, -2, "tensor");
-  }
   if (e->storage != SIZE_MAX) {
     lua_pushinteger(L, (lua_Integer)e->storage);
     lua_setfield(L, -2, "storage");
@@ -123,13 +117,29 @@ static void push_entry(lua_State *L, const ckpt_listing_entry *e) {
   lua_setfield(L, -2, "aliases");
 }
 
+static void push_entry(lua_State *L, const ckpt_listing_entry *e) {
+  ckpt_tensor *t = ckpt_value_tensor(e->value);
+  push_place(L, e);
+  if (t == NULL) {
+    set_class(L, e->value);
+  } else {
+    ckpt_lua_push_tensor(L, t);
+    lua_setfield(L, -2, "tensor");
+  }
+}
+
+static ckpt_listing **new_listing_box(lua_State *L) {
+  ckpt_listing **box = lua_newuserdatauv(L, sizeof *box, 0);
+  *box = NULL;
+  luaL_setmetatable(L, "ckpt.listing");
+  return box;
+}
+
 /* cp:list() -> tensors, objects: two lists in the order of the file, of { name, tensor | class, storage, aliases } */
 static int checkpoint_list(lua_State *L) {
   ckpt_error err;
   const ckpt_checkpoint *cp = check_checkpoint(L);
-  ckpt_listing **box = lua_newuserdatauv(L, sizeof *box, 0);
-  *box = NULL;
-  luaL_setmetatable(L, "ckpt.listing");
+  ckpt_listing **box = new_listing_box(L);
   if (ckpt_listing_new(box, ckpt_checkpoint_root(cp), &err) != CKPT_OK) return ckpt_lua_fail(L, &err);
   lua_newtable(L);
   lua_newtable(L);
@@ -143,6 +153,42 @@ static int checkpoint_list(lua_State *L) {
       lua_rawseti(L, -2, ++objects);
   }
   return 2;
+}
+
+/* Upvalues: the checkpoint, the listing, the place in it. */
+static int next_entry(lua_State *L) {
+  const ckpt_checkpoint *cp = ckpt_lua_check_box(L, lua_upvalueindex(1), CKPT_T_CHECKPOINT);
+  ckpt_listing *const *box = lua_touserdata(L, lua_upvalueindex(2));
+  size_t i = (size_t)lua_tointeger(L, lua_upvalueindex(3));
+  const ckpt_listing_entry *e = ckpt_listing_entry_at(*box, i);
+  if (e == NULL) return 0;
+  lua_pushinteger(L, (lua_Integer)i + 1);
+  lua_replace(L, lua_upvalueindex(3));
+  push_place(L, e);
+  lua_pushstring(L, ckpt_kind_name(ckpt_value_kind(e->value)));
+  lua_setfield(L, -2, "kind");
+  lua_pushinteger(L, (lua_Integer)e->depth);
+  lua_setfield(L, -2, "depth");
+  if (ckpt_value_kind(e->value) == CKPT_OBJECT) set_class(L, e->value);
+  if (ckpt_value_is_opaque(e->value)) {
+    lua_pushboolean(L, 1);
+    lua_setfield(L, -2, "opaque");
+  }
+  ckpt_lua_push_value(L, ckpt_checkpoint_document(cp), (ckpt_value *)(uintptr_t)e->value);
+  lua_setfield(L, -2, "value");
+  return 1;
+}
+
+/* for entry in cp:walk() do: everything in the file, containers before what is in them */
+static int checkpoint_walk(lua_State *L) {
+  ckpt_error err;
+  const ckpt_checkpoint *cp = check_checkpoint(L);
+  lua_settop(L, 1);
+  ckpt_listing **box = new_listing_box(L);
+  if (ckpt_listing_everything(box, ckpt_checkpoint_root(cp), &err) != CKPT_OK) return ckpt_lua_fail(L, &err);
+  lua_pushinteger(L, 0);
+  lua_pushcclosure(L, next_entry, 3);
+  return 1;
 }
 
 static int checkpoint_index(lua_State *L) {
@@ -202,9 +248,13 @@ void ckpt_lua_open_checkpoint(lua_State *L) {
                                   {"__index", checkpoint_index},
                                   {"__tostring", checkpoint_tostring},
                                   {NULL, NULL}};
-  static const luaL_Reg methods[] = {{"at", checkpoint_at},       {"state_dict", checkpoint_state_dict},
-                                     {"list", checkpoint_list},   {"verify", checkpoint_verify},
-                                     {"close", checkpoint_close}, {NULL, NULL}};
+  static const luaL_Reg methods[] = {{"at", checkpoint_at},
+                                     {"state_dict", checkpoint_state_dict},
+                                     {"list", checkpoint_list},
+                                     {"walk", checkpoint_walk},
+                                     {"verify", checkpoint_verify},
+                                     {"close", checkpoint_close},
+                                     {NULL, NULL}};
   static const luaL_Reg functions[] = {{"open", module_open}, {"save", module_save}, {NULL, NULL}};
   simple_type(L, "ckpt.listing", listing_gc);
   simple_type(L, "ckpt.document", document_gc);

@@ -1,5 +1,5 @@
 /*
- * listing.c - every tensor and object of a value with its path (see ckpt_listing_new in ckpt.h).
+ * listing.c - every tensor and object of a value with its path (see ckpt_listing_new in ckpt.h), or all that is in it.
  *
  * A walk without recursion: a stack of places, each a value and how much of it has been walked. What is reached a
  * second time is walked again only to note the aliases inside it, within a budget, so that a file of nested shared
@@ -35,6 +35,7 @@ typedef struct walk {
   ckpt_ptrmap entries;  /* value -> its entry */
   ckpt_ptrmap storages; /* storage -> group */
   size_t n_storages, n_aliases, revisits;
+  bool everything; /* list containers and scalars too */
   ckpt_error *err;
 } walk;
 
@@ -63,7 +64,7 @@ static ckpt_status add_entry(walk *w, const ckpt_value *v) {
     l->entries = more;
     l->capacity = capacity;
   }
-  ckpt_listing_entry e = {copy_path(w), v, SIZE_MAX, 0, NULL};
+  ckpt_listing_entry e = {copy_path(w), v, SIZE_MAX, w->n, 0, NULL};
   if (e.path == NULL) return w->err->status;
   CKPT_TRY(group_of(&e.storage, w, v));
   CKPT_TRY(ckpt_ptrmap_set(&w->entries, v, l->n, w->err));
@@ -182,10 +183,15 @@ static ckpt_status enter(walk *w, const ckpt_value *v) {
   return ckpt_ptrmap_set(&w->seen, v, 0, w->err);
 }
 
+/* Only what can be one and the same thing in two places has aliases: a shared string is a matter of the pickle. */
+static bool has_identity(const ckpt_value *v) {
+  return v->kind == CKPT_TENSOR || ckpt_value_is_opaque(v) || (is_container(v) && v->kind != CKPT_TUPLE);
+}
+
 /* A value at the current path: list it, note an alias, go into it. */
 static ckpt_status visit(walk *w, const ckpt_value *v) {
-  bool listed = v->kind == CKPT_TENSOR || ckpt_value_is_opaque(v);
-  size_t at = listed ? ckpt_ptrmap_get(&w->entries, v) : SIZE_MAX;
+  bool listed = w->everything || v->kind == CKPT_TENSOR || ckpt_value_is_opaque(v);
+  size_t at = listed && has_identity(v) ? ckpt_ptrmap_get(&w->entries, v) : SIZE_MAX;
   if (listed) CKPT_TRY(at == SIZE_MAX ? add_entry(w, v) : add_alias(w, at));
   if (!is_container(v)) return CKPT_OK;
   size_t seen = ckpt_ptrmap_get(&w->seen, v);
@@ -212,9 +218,9 @@ static ckpt_status run(walk *w, const ckpt_value *root) {
   return CKPT_OK;
 }
 
-ckpt_status ckpt_listing_new(ckpt_listing **out, const ckpt_value *root, ckpt_error *err) {
+static ckpt_status list(ckpt_listing **out, const ckpt_value *root, bool everything, ckpt_error *err) {
   ckpt_error here = {0};
-  walk w = {.list = calloc(1, sizeof(ckpt_listing)), .path = malloc(MAX_PATH), .err = &here};
+  walk w = {.list = calloc(1, sizeof(ckpt_listing)), .path = malloc(MAX_PATH), .everything = everything, .err = &here};
   if (w.list != NULL) w.list->arena.limit = MAX_PATHS;
   ckpt_status st = w.list == NULL || w.path == NULL ? ckpt_fail_nomem(&here, MAX_PATH) : run(&w, root);
   free(w.path);
@@ -229,6 +235,14 @@ ckpt_status ckpt_listing_new(ckpt_listing **out, const ckpt_value *root, ckpt_er
   ckpt_listing_free(w.list);
   if (err != NULL) *err = here;
   return st;
+}
+
+ckpt_status ckpt_listing_new(ckpt_listing **out, const ckpt_value *root, ckpt_error *err) {
+  return list(out, root, false, err);
+}
+
+ckpt_status ckpt_listing_everything(ckpt_listing **out, const ckpt_value *root, ckpt_error *err) {
+  return list(out, root, true, err);
 }
 
 void ckpt_listing_free(ckpt_listing *listing) {

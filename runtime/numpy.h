@@ -1,6 +1,6 @@
 /*
- * numpy.h - numpy's arrays and scalars, out of the objects that pickles say them with. They stay objects in the tree, so
- * that they are written back as they were; these functions look at them.
+ * numpy.h - numpy's arrays and scalars, out of the objects that pickles say them with. They stay objects in the tree,
+ * so that they are written back as they were; these functions look at them.
  *
  *   dtype    numpy.dtype(code, False, True), state (3, order, subdtype, names, fields, itemsize, alignment, flags);
  *            code 'f8', 'U2', ...; order '<', '>', '|' or '='
@@ -18,8 +18,5 @@
 
 /* The torch dtype of an array's elements; CKPT_E_UNSUPPORTED for strings, objects, records, long doubles. */
 ckpt_status ckpt_array_dtype(ckpt_dtype *out, const ckpt_array *a, ckpt_error *err);
-
-/* A `builtins.complex` object. */
-ckpt_status ckpt_value_new_complex(ckpt_value **out, ckpt_document *doc, double re, double im, ckpt_error *err);
 
 #endif

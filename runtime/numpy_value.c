@@ -12,11 +12,10 @@ typedef struct numpy_type {
 } numpy_type;
 
 ckpt_status ckpt_array_dtype(ckpt_dtype *out, const ckpt_array *a, ckpt_error *err) {
-  static const numpy_type types[] = {
-      {'b', 1, CKPT_BOOL}, {'i', 1, CKPT_I8},  {'i', 2, CKPT_I16}, {'i', 4, CKPT_I32},  {'i', 8, CKPT_I64},
-      {'u', 1, CKPT_U8},   {'u', 2, CKPT_U16}, {'u', 4, CKPT_U32}, {'u', 8, CKPT_U64},  {'f', 2, CKPT_F16},
-      {'f', 4, CKPT_F32},  {'f', 8, CKPT_F64}, {'c', 8, CKPT_C64}, {'c', 16, CKPT_C128}, {'M', 8, CKPT_I64},
-      {'m', 8, CKPT_I64}};
+  static const numpy_type types[] = {{'b', 1, CKPT_BOOL}, {'i', 1, CKPT_I8},    {'i', 2, CKPT_I16}, {'i', 4, CKPT_I32},
+                                     {'i', 8, CKPT_I64},  {'u', 1, CKPT_U8},    {'u', 2, CKPT_U16}, {'u', 4, CKPT_U32},
+                                     {'u', 8, CKPT_U64},  {'f', 2, CKPT_F16},   {'f', 4, CKPT_F32}, {'f', 8, CKPT_F64},
+                                     {'c', 8, CKPT_C64},  {'c', 16, CKPT_C128}, {'M', 8, CKPT_I64}, {'m', 8, CKPT_I64}};
   for (size_t i = 0; i < CKPT_COUNTOF(types); i++)
     if (types[i].kind == a->kind && types[i].itemsize == a->itemsize) {
       *out = types[i].dtype;
@@ -184,24 +183,6 @@ ckpt_status ckpt_array_item(ckpt_value **out, ckpt_document *doc, const ckpt_arr
 }
 
 /* ---- complex ---- */
-
-ckpt_status ckpt_value_new_complex(ckpt_value **out, ckpt_document *doc, double re, double im, ckpt_error *err) {
-  ckpt_error here = {0};
-  ckpt_value *parts = NULL, *part = NULL;
-  CKPT_TRY(ckpt_value_new_tuple(&parts, doc, err));
-  CKPT_TRY(ckpt_value_new_double(&part, doc, re, err));
-  CKPT_TRY(ckpt_value_append(parts, doc, part, err));
-  CKPT_TRY(ckpt_value_new_double(&part, doc, im, err));
-  CKPT_TRY(ckpt_value_append(parts, doc, part, err));
-  ckpt_value *cls = ckpt_value_make_class(doc, "__builtin__", 11, "complex", 7, &here);
-  ckpt_value *v = cls == NULL ? NULL : ckpt_value_make_object(doc, CKPT_BY_REDUCE, cls, parts, &here);
-  if (v == NULL) {
-    if (err != NULL) *err = here;
-    return here.status;
-  }
-  *out = v;
-  return CKPT_OK;
-}
 
 static bool is_complex_object(const ckpt_value *v) {
   const ckpt_value *f = v->kind == CKPT_OBJECT ? v->made->callable : NULL;

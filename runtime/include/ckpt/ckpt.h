@@ -228,6 +228,30 @@ CKPT_API ckpt_status ckpt_tensor_quantization(ckpt_quantization *out, const ckpt
  */
 CKPT_API ckpt_status ckpt_tensor_dequantize(ckpt_tensor **out, const ckpt_tensor *t, ckpt_error *err);
 
+/* Elements differ beyond the tolerance where |a - b| > atol + rtol * max(|a|, |b|). All zero: exactly equal or not. */
+typedef struct ckpt_compare_options {
+  double atol, rtol;
+  bool equal_nan; /* a NaN equals a NaN */
+} ckpt_compare_options;
+
+typedef struct ckpt_comparison {
+  int64_t differing; /* elements that are not equal; 0 and -0 are */
+  int64_t beyond;    /* of those, beyond the tolerance */
+  int64_t unordered; /* of those, a NaN on either side: beyond every tolerance, in no maximum */
+  int64_t first;     /* row-major index of the first element beyond the tolerance, or -1 */
+  double max_abs;    /* largest |a - b|; infinite beside an infinity */
+  double max_rel;    /* largest |a - b| / max(|a|, |b|) */
+} ckpt_comparison;
+
+/*
+ * Compares two tensors of one shape (CKPT_E_SHAPE) block by block, without a copy of either. Dtypes may differ:
+ * integers are compared exactly, all else as doubles (complex numbers by the modulus of the difference); quantised and
+ * bit dtypes only with the same dtype, as the integers that are stored (packed ones by the byte). CKPT_E_UNSUPPORTED
+ * for other pairs, CKPT_E_ARGUMENT for a meta tensor. options NULL: all zero. Thread-safe.
+ */
+CKPT_API ckpt_status ckpt_tensor_compare(ckpt_comparison *out, const ckpt_tensor *a, const ckpt_tensor *b,
+                                         const ckpt_compare_options *options, ckpt_error *err);
+
 /* Heap memory that the tensor's storage holds now: 0 for a borrowed, mapped or meta one. Thread-safe. */
 CKPT_API size_t ckpt_tensor_heap_bytes(const ckpt_tensor *t);
 
@@ -537,13 +561,17 @@ typedef struct ckpt_listing ckpt_listing;
 
 typedef struct ckpt_listing_entry {
   const char *path;        /* UTF-8, NUL-terminated; "" for the root */
-  const ckpt_value *value; /* a TENSOR, or an OBJECT */
+  const ckpt_value *value; /* a TENSOR, or an OBJECT; of everything: any */
   size_t storage;          /* group number of a tensor's storage, SIZE_MAX for none */
+  size_t depth;            /* containers around it */
   size_t n_aliases;
   const char *const *aliases;
 } ckpt_listing_entry;
 
 CKPT_API ckpt_status ckpt_listing_new(ckpt_listing **out, const ckpt_value *root, ckpt_error *err);
+
+/* All values: containers before what is in them, scalars at each of their paths. Tuples and scalars have no aliases. */
+CKPT_API ckpt_status ckpt_listing_everything(ckpt_listing **out, const ckpt_value *root, ckpt_error *err);
 CKPT_API void ckpt_listing_free(ckpt_listing *listing);
 CKPT_API size_t ckpt_listing_count(const ckpt_listing *listing);
 CKPT_API const ckpt_listing_entry *ckpt_listing_entry_at(const ckpt_listing *listing, size_t i); /* NULL past the end */
