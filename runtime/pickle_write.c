@@ -528,7 +528,7 @@ static ckpt_status write_set(writer *w, const ckpt_value *v) {
 /* ---- the machine ---- */
 
 static ckpt_status write_value(writer *w, const ckpt_value *v) {
-  if (v->made != NULL) return write_made(w, v);
+  if (v->made != NULL && v->kind != CKPT_CLASS) return write_made(w, v);
   switch (v->kind) {
     case CKPT_NONE: return emit_op(w, 'N');
     case CKPT_BOOLEAN: return emit_op(w, v->as.boolean ? 0x88 : 0x89);
