@@ -1,5 +1,4 @@
-/* checkpoint.c - one door for every format: found by content when reading, checked before it gets its name when
- * written. */
+/* checkpoint.c - one door for every format, found by content when reading. Writing is save.c's. */
 #include "checkpoint.h"
 
 #include <stdlib.h>
@@ -9,6 +8,7 @@
 #include "pth_legacy.h"
 #include "pth_tar.h"
 #include "safetensors.h"
+#include "shards.h"
 
 struct ckpt_checkpoint {
   ckpt_mapping *map;
@@ -18,6 +18,7 @@ struct ckpt_checkpoint {
   const char *format;
   ckpt_saves saves;
   const ckpt_save_format *stream; /* NULL: a format of one save to a file */
+  ckpt_shards shards; /* of a set: cp->map is its index then */
 };
 
 /* ---- open ---- */
@@ -141,25 +142,60 @@ ckpt_status ckpt_checkpoint_open_mapping(ckpt_checkpoint **out, ckpt_mapping *ma
   return CKPT_OK;
 }
 
-ckpt_status ckpt_checkpoint_open(ckpt_checkpoint **out, const char *path, const ckpt_open_options *options,
-                                 ckpt_error *err) {
+static ckpt_status read_set(ckpt_checkpoint *cp, const char *path, size_t save, ckpt_error *err) {
+  cp->format = "sharded";
+  CKPT_TRY(only_save(cp, save, err));
+  return ckpt_shards_read(&cp->shards, &cp->doc, &cp->metadata, cp->map, path, err);
+}
+
+static ckpt_status open_set(ckpt_checkpoint **out, ckpt_mapping *map, const char *path,
+                            const ckpt_open_options *options, ckpt_error *err) {
+  ckpt_checkpoint *cp = calloc(1, sizeof *cp);
+  if (cp == NULL) return ckpt_fail_nomem(err, sizeof *cp);
+  cp->map = ckpt_mapping_retain(map);
+  ckpt_status st = read_set(cp, path, options == NULL ? 0 : options->save, err);
+  if (st == CKPT_OK && options != NULL && options->verify) st = ckpt_checkpoint_verify(cp, err);
+  if (st != CKPT_OK) {
+    ckpt_checkpoint_close(cp);
+    return ckpt_fail_in(err, st, path);
+  }
+  *out = cp;
+  return CKPT_OK;
+}
+
+static ckpt_status open_file(ckpt_checkpoint **out, const char *path, const ckpt_open_options *options,
+                             ckpt_error *err) {
   ckpt_mapping *map = NULL;
   CKPT_TRY(ckpt_mapping_open(&map, path, err));
-  ckpt_status st = ckpt_checkpoint_open_mapping(out, map, path, options, err);
+  bool set = ckpt_shard_index_is(map);
+  ckpt_status st =
+      set ? open_set(out, map, path, options, err) : ckpt_checkpoint_open_mapping(out, map, path, options, err);
   ckpt_mapping_release(map);
+  return st;
+}
+
+ckpt_status ckpt_checkpoint_open(ckpt_checkpoint **out, const char *path, const ckpt_open_options *options,
+                                 ckpt_error *err) {
+  char *index = NULL;
+  CKPT_TRY(ckpt_shards_find(&index, path, err));
+  ckpt_status st = open_file(out, index == NULL ? path : index, options, err);
+  free(index);
   return st;
 }
 
 void ckpt_checkpoint_close(ckpt_checkpoint *cp) {
   if (cp == NULL) return;
   ckpt_document_release(cp->doc);
+  ckpt_shards_close(&cp->shards);
   ckpt_zip_release(cp->zip);
   ckpt_mapping_release(cp->map);
   free(cp);
 }
 
 const char *ckpt_checkpoint_format(const ckpt_checkpoint *cp) { return cp->format; }
-uint64_t ckpt_checkpoint_bytes(const ckpt_checkpoint *cp) { return ckpt_mapping_size(cp->map); }
+uint64_t ckpt_checkpoint_bytes(const ckpt_checkpoint *cp) {
+  return ckpt_mapping_size(cp->map) + ckpt_shards_bytes(&cp->shards);
+}
 ckpt_document *ckpt_checkpoint_document(const ckpt_checkpoint *cp) { return cp->doc; }
 ckpt_value *ckpt_checkpoint_root(const ckpt_checkpoint *cp) { return ckpt_document_root(cp->doc); }
 ckpt_value *ckpt_checkpoint_metadata(const ckpt_checkpoint *cp) { return cp->metadata; }
@@ -170,66 +206,5 @@ uint64_t ckpt_checkpoint_trailing(const ckpt_checkpoint *cp) { return ckpt_mappi
 ckpt_status ckpt_checkpoint_verify(const ckpt_checkpoint *cp, ckpt_error *err) {
   if (cp->stream != NULL) return ckpt_saves_check(&cp->saves, cp->stream, cp->map, err);
   for (size_t i = 0; cp->zip != NULL && i < ckpt_zip_count(cp->zip); i++) CKPT_TRY(ckpt_zip_check(cp->zip, i, err));
-  return CKPT_OK;
-}
-
-/* ---- save ---- */
-
-/* What was written must read back before it gets a name: a fault of ours is found while the old file is still there. */
-static ckpt_status check_output(const ckpt_output *o, const char *name, ckpt_error *err) {
-  ckpt_mapping *map = NULL;
-  ckpt_checkpoint *cp = NULL;
-  CKPT_TRY(ckpt_mapping_open_fd(&map, ckpt_output_fd(o), name, err));
-  ckpt_status st = ckpt_checkpoint_open_mapping(&cp, map, name, NULL, err);
-  ckpt_checkpoint_close(cp);
-  ckpt_mapping_release(map);
-  return st;
-}
-
-static ckpt_status write_output(ckpt_output *o, const ckpt_pickle *pickle, const char *prefix, const char *name,
-                                ckpt_error *err) {
-  CKPT_TRY(ckpt_pth_write(ckpt_output_sink(o), pickle, prefix, err));
-  return check_output(o, name, err);
-}
-
-static ckpt_status publish_pickle(ckpt_dir *dir, const char *name, const ckpt_pickle *pickle, uint64_t *bytes,
-                                  ckpt_error *err) {
-  char prefix[256];
-  ckpt_output *o = NULL;
-  CKPT_TRY(ckpt_pth_prefix(prefix, sizeof prefix, name, err));
-  uint64_t size = 0;
-  CKPT_TRY(ckpt_pth_measure(&size, pickle, prefix, err));
-  CKPT_TRY(ckpt_output_begin(&o, dir, size, err));
-  ckpt_status st = write_output(o, pickle, prefix, name, err);
-  if (st != CKPT_OK) {
-    ckpt_output_abandon(o);
-    return st;
-  }
-  CKPT_TRY(ckpt_output_commit(o, name, err));
-  if (bytes != NULL) *bytes = size;
-  return CKPT_OK;
-}
-
-ckpt_status ckpt_checkpoint_publish(ckpt_dir *dir, const char *name, const ckpt_value *root, uint64_t *bytes,
-                                    ckpt_error *err) {
-  ckpt_pickle pickle = {0};
-  CKPT_TRY(ckpt_pickle_write(&pickle, root, err));
-  ckpt_status st = publish_pickle(dir, name, &pickle, bytes, err);
-  ckpt_pickle_free(&pickle);
-  return st;
-}
-
-ckpt_status ckpt_save_file(const char *path, const ckpt_value *root, ckpt_error *err) {
-  const char *slash = strrchr(path, '/'), *name = slash == NULL ? path : slash + 1;
-  size_t n = slash == NULL ? 1 : slash == path ? 1 : (size_t)(slash - path);
-  char *parent = malloc(n + 1);
-  if (parent == NULL) return ckpt_fail_nomem(err, n + 1);
-  memcpy(parent, slash == NULL ? "." : path, n);
-  parent[n] = '\0';
-  ckpt_dir *dir = NULL;
-  ckpt_status st = ckpt_dir_open(&dir, parent, false, false, NULL, err);
-  if (st == CKPT_OK) st = ckpt_checkpoint_publish(dir, name, root, NULL, err);
-  ckpt_dir_close(dir);
-  free(parent);
-  return st;
+  return ckpt_shards_verify(&cp->shards, err);
 }

@@ -8,9 +8,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "listing.h"
 #include "ptrmap.h"
 #include "repr.h"
-#include "value.h"
 
 enum { MAX_PATH = 1 << 16, MAX_REVISITS = 1000000, MAX_PATHS = 1 << 28 /* bytes of all paths together */ };
 
@@ -25,6 +25,9 @@ struct ckpt_listing {
   size_t n, capacity;
 };
 
+/* What is listed: tensors and objects; with LEAVES (see listing.h) what holds nothing; or all there is. */
+typedef enum extent { PLAIN, LEAVES, EVERYTHING } extent;
+
 typedef struct walk {
   ckpt_listing *list;
   place *places;
@@ -35,9 +38,17 @@ typedef struct walk {
   ckpt_ptrmap entries;  /* value -> its entry */
   ckpt_ptrmap storages; /* storage -> group */
   size_t n_storages, n_aliases, revisits;
-  bool everything; /* list containers and scalars too */
+  extent extent;
+  bool attribute; /* the child at hand is an attribute of an OrderedDict */
   ckpt_error *err;
 } walk;
+
+/* What a listing for people leaves out is an error in one that a file is written from. */
+static ckpt_status too_many(const walk *w, const char *what) {
+  if (w->extent != LEAVES) return CKPT_OK;
+  return ckpt_fail(w->err, CKPT_E_LIMIT, -1, "too many %s: shared values are reached in more ways than are counted",
+                   what);
+}
 
 /* ---- entries ---- */
 
@@ -74,7 +85,7 @@ static ckpt_status add_entry(walk *w, const ckpt_value *v) {
 
 /* Alias arrays double, so their capacity is the next power of two. */
 static ckpt_status add_alias(walk *w, size_t at) {
-  if (w->n_aliases++ >= CKPT_MAX_ALIASES) return CKPT_OK;
+  if (w->n_aliases++ >= CKPT_MAX_ALIASES) return too_many(w, "second names");
   ckpt_listing_entry *e = &w->list->entries[at];
   const char *path = copy_path(w);
   if (path == NULL) return w->err->status;
@@ -166,6 +177,7 @@ static ckpt_status child(const ckpt_value **out, walk *w, const ckpt_value *v, s
     return append_key(w, ckpt_value_pair_key(v, i));
   }
   i -= pairs;
+  w->attribute = v->kind == CKPT_DICT;
   return i < state_children(state_of(v)) ? state_child(out, w, state_of(v), i) : CKPT_OK;
 }
 
@@ -188,15 +200,28 @@ static bool has_identity(const ckpt_value *v) {
   return v->kind == CKPT_TENSOR || ckpt_value_is_opaque(v) || (is_container(v) && v->kind != CKPT_TUPLE);
 }
 
+static bool is_leaf(const walk *w, const ckpt_value *v) {
+  if (v->kind == CKPT_TENSOR || ckpt_value_is_opaque(v)) return false;
+  if (w->attribute || v->kind == CKPT_OBJECT || !is_container(v)) return true;
+  return ckpt_value_count(v) == 0 && state_of(v) == NULL;
+}
+
+static ckpt_status check_name(const walk *w, const ckpt_value *v) {
+  if (w->extent != LEAVES || v->kind != CKPT_TENSOR || memchr(w->path, '\0', w->length) == NULL) return CKPT_OK;
+  return ckpt_fail(w->err, CKPT_E_UNSUPPORTED, -1, "the path of a tensor holds a NUL: it begins '%.200s'", w->path);
+}
+
 /* A value at the current path: list it, note an alias, go into it. */
 static ckpt_status visit(walk *w, const ckpt_value *v) {
-  bool listed = w->everything || v->kind == CKPT_TENSOR || ckpt_value_is_opaque(v);
+  if (w->extent == LEAVES && is_leaf(w, v)) return add_entry(w, v);
+  bool listed = w->extent == EVERYTHING || v->kind == CKPT_TENSOR || ckpt_value_is_opaque(v);
   size_t at = listed && has_identity(v) ? ckpt_ptrmap_get(&w->entries, v) : SIZE_MAX;
+  CKPT_TRY(check_name(w, v));
   if (listed) CKPT_TRY(at == SIZE_MAX ? add_entry(w, v) : add_alias(w, at));
   if (!is_container(v)) return CKPT_OK;
   size_t seen = ckpt_ptrmap_get(&w->seen, v);
   if (seen == 0) return CKPT_OK; /* a cycle */
-  if (seen != SIZE_MAX && ++w->revisits > MAX_REVISITS) return CKPT_OK;
+  if (seen != SIZE_MAX && ++w->revisits > MAX_REVISITS) return too_many(w, "shared containers");
   return enter(w, v);
 }
 
@@ -204,6 +229,7 @@ static ckpt_status step(walk *w) {
   place *p = &w->places[w->n - 1];
   const ckpt_value *v = NULL;
   w->length = p->path;
+  w->attribute = false;
   if (w->revisits > 0 && ++w->revisits > MAX_REVISITS) w->revisits = MAX_REVISITS;
   CKPT_TRY(child(&v, w, p->value, p->next++));
   if (v != NULL) return visit(w, v);
@@ -218,9 +244,9 @@ static ckpt_status run(walk *w, const ckpt_value *root) {
   return CKPT_OK;
 }
 
-static ckpt_status list(ckpt_listing **out, const ckpt_value *root, bool everything, ckpt_error *err) {
+static ckpt_status list(ckpt_listing **out, const ckpt_value *root, extent which, ckpt_error *err) {
   ckpt_error here = {0};
-  walk w = {.list = calloc(1, sizeof(ckpt_listing)), .path = malloc(MAX_PATH), .everything = everything, .err = &here};
+  walk w = {.list = calloc(1, sizeof(ckpt_listing)), .path = malloc(MAX_PATH), .extent = which, .err = &here};
   if (w.list != NULL) w.list->arena.limit = MAX_PATHS;
   ckpt_status st = w.list == NULL || w.path == NULL ? ckpt_fail_nomem(&here, MAX_PATH) : run(&w, root);
   free(w.path);
@@ -238,11 +264,15 @@ static ckpt_status list(ckpt_listing **out, const ckpt_value *root, bool everyth
 }
 
 ckpt_status ckpt_listing_new(ckpt_listing **out, const ckpt_value *root, ckpt_error *err) {
-  return list(out, root, false, err);
+  return list(out, root, PLAIN, err);
 }
 
 ckpt_status ckpt_listing_everything(ckpt_listing **out, const ckpt_value *root, ckpt_error *err) {
-  return list(out, root, true, err);
+  return list(out, root, EVERYTHING, err);
+}
+
+ckpt_status ckpt_listing_leaves(ckpt_listing **out, const ckpt_value *root, ckpt_error *err) {
+  return list(out, root, LEAVES, err);
 }
 
 void ckpt_listing_free(ckpt_listing *listing) {
