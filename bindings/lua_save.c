@@ -176,18 +176,6 @@ static int save(lua_State *L, const char *path, const ckpt_value *root, const ck
   return 1;
 }
 
-/* A TorchScript archive has code beside its values, which no other format takes. */
-static int save_checkpoint(lua_State *L, const char *path, const ckpt_checkpoint *cp, ckpt_save_options *options) {
-  if (strcmp(ckpt_checkpoint_format(cp), "torchscript") == 0) {
-    luaL_pushfail(L);
-    lua_pushliteral(L, "a torchscript file cannot be written as another file as it is");
-    lua_pushliteral(L, "unsupported");
-    return 3;
-  }
-  read_options(L, options, cp, path);
-  return save(L, path, ckpt_checkpoint_root(cp), options);
-}
-
 /* ckpt.save(path, value [, options]) -> report; a checkpoint as value is saved whole, as it was read */
 static int module_save(lua_State *L) {
   ckpt_error err;
@@ -195,8 +183,11 @@ static int module_save(lua_State *L) {
   const char *path = ckpt_lua_check_text(L, 1);
   luaL_checkany(L, 2);
   lua_settop(L, 3);
-  if (luaL_testudata(L, 2, CKPT_T_CHECKPOINT) != NULL)
-    return save_checkpoint(L, path, ckpt_lua_check_box(L, 2, CKPT_T_CHECKPOINT), &options);
+  if (luaL_testudata(L, 2, CKPT_T_CHECKPOINT) != NULL) {
+    const ckpt_checkpoint *cp = ckpt_lua_check_box(L, 2, CKPT_T_CHECKPOINT);
+    read_options(L, &options, cp, path);
+    return save(L, path, ckpt_checkpoint_root(cp), &options);
+  }
   read_options(L, &options, NULL, path);
   ckpt_document **box = lua_newuserdatauv(L, sizeof *box, 0);
   *box = NULL;

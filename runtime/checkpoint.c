@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "bare_pickle.h"
+#include "dcp.h"
 #include "pth.h"
 #include "pth_legacy.h"
 #include "pth_tar.h"
@@ -11,14 +12,16 @@
 #include "shards.h"
 
 struct ckpt_checkpoint {
-  ckpt_mapping *map;
-  ckpt_zip *zip;
   ckpt_document *doc;
   ckpt_value *metadata; /* of the document; NULL: none */
   const char *format;
+  uint64_t bytes;
   ckpt_saves saves;
   const ckpt_save_format *stream; /* NULL: a format of one save to a file */
-  ckpt_shards shards; /* of a set: cp->map is its index then */
+  ckpt_mapping *map;              /* the file, or the index of a set; NULL for a directory */
+  ckpt_zip *zip;
+  ckpt_shards shards;
+  ckpt_dcp *dcp;
 };
 
 /* ---- open ---- */
@@ -27,7 +30,7 @@ typedef ckpt_status (*reader)(ckpt_checkpoint *cp, size_t save, ckpt_error *err)
 
 /* A format of one save to a file. */
 static ckpt_status only_save(ckpt_checkpoint *cp, size_t save, ckpt_error *err) {
-  cp->saves = (ckpt_saves){1, ckpt_mapping_size(cp->map)};
+  cp->saves = (ckpt_saves){1, cp->map == NULL ? 0 : ckpt_mapping_size(cp->map)};
   return save == 0 ? CKPT_OK : ckpt_saves_no_such(save, 1, err);
 }
 
@@ -123,17 +126,41 @@ static ckpt_status read_any(ckpt_checkpoint *cp, size_t save, ckpt_error *err) {
   return read_unmarked(cp, save, err);
 }
 
-static ckpt_status open_mapping(ckpt_checkpoint *cp, const ckpt_open_options *options, ckpt_error *err) {
-  CKPT_TRY(read_any(cp, options == NULL ? 0 : options->save, err));
-  return options != NULL && options->verify ? ckpt_checkpoint_verify(cp, err) : CKPT_OK;
+/* ---- what lies in one file, and what lies in several ---- */
+
+static ckpt_status read_file(ckpt_checkpoint *cp, const char *path, size_t save, ckpt_error *err) {
+  (void)path;
+  cp->bytes = ckpt_mapping_size(cp->map);
+  return read_any(cp, save, err);
 }
 
-ckpt_status ckpt_checkpoint_open_mapping(ckpt_checkpoint **out, ckpt_mapping *map, const char *name,
-                                         const ckpt_open_options *options, ckpt_error *err) {
+static ckpt_status read_set(ckpt_checkpoint *cp, const char *path, size_t save, ckpt_error *err) {
+  cp->format = "sharded";
+  CKPT_TRY(only_save(cp, save, err));
+  CKPT_TRY(ckpt_shards_read(&cp->shards, &cp->doc, &cp->metadata, cp->map, path, err));
+  cp->bytes = ckpt_mapping_size(cp->map) + ckpt_shards_bytes(&cp->shards);
+  return CKPT_OK;
+}
+
+static ckpt_status read_dcp(ckpt_checkpoint *cp, const char *dir, size_t save, ckpt_error *err) {
+  cp->format = "torch-dcp";
+  CKPT_TRY(only_save(cp, save, err));
+  CKPT_TRY(ckpt_dcp_open(&cp->dcp, dir, err));
+  cp->doc = ckpt_document_retain(ckpt_dcp_document(cp->dcp));
+  cp->bytes = ckpt_dcp_bytes(cp->dcp);
+  return CKPT_OK;
+}
+
+typedef ckpt_status (*path_reader)(ckpt_checkpoint *cp, const char *path, size_t save, ckpt_error *err);
+
+/* `name` begins messages; the reader gets `path`. */
+static ckpt_status open_by(ckpt_checkpoint **out, path_reader read, ckpt_mapping *map, const char *path,
+                           const char *name, const ckpt_open_options *options, ckpt_error *err) {
   ckpt_checkpoint *cp = calloc(1, sizeof *cp);
   if (cp == NULL) return ckpt_fail_nomem(err, sizeof *cp);
-  cp->map = ckpt_mapping_retain(map);
-  ckpt_status st = open_mapping(cp, options, err);
+  if (map != NULL) cp->map = ckpt_mapping_retain(map);
+  ckpt_status st = read(cp, path, options == NULL ? 0 : options->save, err);
+  if (st == CKPT_OK && options != NULL && options->verify) st = ckpt_checkpoint_verify(cp, err);
   if (st != CKPT_OK) {
     ckpt_checkpoint_close(cp);
     return ckpt_fail_in(err, st, name);
@@ -142,43 +169,29 @@ ckpt_status ckpt_checkpoint_open_mapping(ckpt_checkpoint **out, ckpt_mapping *ma
   return CKPT_OK;
 }
 
-static ckpt_status read_set(ckpt_checkpoint *cp, const char *path, size_t save, ckpt_error *err) {
-  cp->format = "sharded";
-  CKPT_TRY(only_save(cp, save, err));
-  return ckpt_shards_read(&cp->shards, &cp->doc, &cp->metadata, cp->map, path, err);
+ckpt_status ckpt_checkpoint_open_mapping(ckpt_checkpoint **out, ckpt_mapping *map, const char *name,
+                                         const ckpt_open_options *options, ckpt_error *err) {
+  return open_by(out, read_file, map, name, name, options, err);
 }
 
-static ckpt_status open_set(ckpt_checkpoint **out, ckpt_mapping *map, const char *path,
-                            const ckpt_open_options *options, ckpt_error *err) {
-  ckpt_checkpoint *cp = calloc(1, sizeof *cp);
-  if (cp == NULL) return ckpt_fail_nomem(err, sizeof *cp);
-  cp->map = ckpt_mapping_retain(map);
-  ckpt_status st = read_set(cp, path, options == NULL ? 0 : options->save, err);
-  if (st == CKPT_OK && options != NULL && options->verify) st = ckpt_checkpoint_verify(cp, err);
-  if (st != CKPT_OK) {
-    ckpt_checkpoint_close(cp);
-    return ckpt_fail_in(err, st, path);
-  }
-  *out = cp;
-  return CKPT_OK;
-}
-
-static ckpt_status open_file(ckpt_checkpoint **out, const char *path, const ckpt_open_options *options,
+static ckpt_status open_path(ckpt_checkpoint **out, const char *path, const ckpt_open_options *options,
                              ckpt_error *err) {
   ckpt_mapping *map = NULL;
   CKPT_TRY(ckpt_mapping_open(&map, path, err));
-  bool set = ckpt_shard_index_is(map);
-  ckpt_status st =
-      set ? open_set(out, map, path, options, err) : ckpt_checkpoint_open_mapping(out, map, path, options, err);
+  path_reader read = ckpt_shard_index_is(map) ? read_set : read_file;
+  ckpt_status st = open_by(out, read, map, path, path, options, err);
   ckpt_mapping_release(map);
   return st;
 }
 
 ckpt_status ckpt_checkpoint_open(ckpt_checkpoint **out, const char *path, const ckpt_open_options *options,
                                  ckpt_error *err) {
-  char *index = NULL;
-  CKPT_TRY(ckpt_shards_find(&index, path, err));
-  ckpt_status st = open_file(out, index == NULL ? path : index, options, err);
+  char *dir = NULL, *index = NULL;
+  CKPT_TRY(ckpt_dcp_find(&dir, path, err));
+  if (dir == NULL) CKPT_TRY(ckpt_shards_find(&index, path, err));
+  ckpt_status st = dir != NULL ? open_by(out, read_dcp, NULL, dir, path, options, err)
+                               : open_path(out, index == NULL ? path : index, options, err);
+  free(dir);
   free(index);
   return st;
 }
@@ -187,24 +200,27 @@ void ckpt_checkpoint_close(ckpt_checkpoint *cp) {
   if (cp == NULL) return;
   ckpt_document_release(cp->doc);
   ckpt_shards_close(&cp->shards);
+  ckpt_dcp_close(cp->dcp);
   ckpt_zip_release(cp->zip);
   ckpt_mapping_release(cp->map);
   free(cp);
 }
 
 const char *ckpt_checkpoint_format(const ckpt_checkpoint *cp) { return cp->format; }
-uint64_t ckpt_checkpoint_bytes(const ckpt_checkpoint *cp) {
-  return ckpt_mapping_size(cp->map) + ckpt_shards_bytes(&cp->shards);
-}
+uint64_t ckpt_checkpoint_bytes(const ckpt_checkpoint *cp) { return cp->bytes; }
 ckpt_document *ckpt_checkpoint_document(const ckpt_checkpoint *cp) { return cp->doc; }
 ckpt_value *ckpt_checkpoint_root(const ckpt_checkpoint *cp) { return ckpt_document_root(cp->doc); }
 ckpt_value *ckpt_checkpoint_metadata(const ckpt_checkpoint *cp) { return cp->metadata; }
 
 size_t ckpt_checkpoint_saves(const ckpt_checkpoint *cp) { return cp->saves.count; }
-uint64_t ckpt_checkpoint_trailing(const ckpt_checkpoint *cp) { return ckpt_mapping_size(cp->map) - cp->saves.end; }
+
+uint64_t ckpt_checkpoint_trailing(const ckpt_checkpoint *cp) {
+  return cp->map == NULL ? 0 : ckpt_mapping_size(cp->map) - cp->saves.end;
+}
 
 ckpt_status ckpt_checkpoint_verify(const ckpt_checkpoint *cp, ckpt_error *err) {
   if (cp->stream != NULL) return ckpt_saves_check(&cp->saves, cp->stream, cp->map, err);
+  if (cp->dcp != NULL) return ckpt_dcp_verify(cp->dcp, err);
   for (size_t i = 0; cp->zip != NULL && i < ckpt_zip_count(cp->zip); i++) CKPT_TRY(ckpt_zip_check(cp->zip, i, err));
   return ckpt_shards_verify(&cp->shards, err);
 }
