@@ -4,6 +4,7 @@
 
 #include <stdlib.h>
 
+#include "check.h"
 #include "pth.h"
 
 struct ckpt_checkpoint {
@@ -116,7 +117,7 @@ ckpt_value *ckpt_checkpoint_root(const ckpt_checkpoint *cp) { return ckpt_docume
 
 ckpt_status ckpt_checkpoint_verify(const ckpt_checkpoint *cp, ckpt_error *err) {
   for (size_t i = 0; cp->zip != NULL && i < ckpt_zip_count(cp->zip); i++) CKPT_TRY(ckpt_zip_check(cp->zip, i, err));
-  return CKPT_OK;
+  return ckpt_value_check(ckpt_document_root(cp->doc), err);
 }
 
 /* ---- save ---- */

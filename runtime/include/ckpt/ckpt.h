@@ -298,7 +298,10 @@ CKPT_API ckpt_value *ckpt_value_get(const ckpt_value *v, const char *key);
  */
 CKPT_API ckpt_value *ckpt_value_at(const ckpt_value *v, const char *path);
 
-/* Of an OBJECT: its class or the function that made it, constructor arguments (a tuple) and state; may be NULL. */
+/*
+ * Of an OBJECT: its class or the function that made it, constructor arguments (a tuple) and state; may be NULL. A TENSOR
+ * has a state too: the attributes that Python had hung on it, or on the Parameter.
+ */
 CKPT_API ckpt_value *ckpt_value_object_class(const ckpt_value *v);
 CKPT_API ckpt_value *ckpt_value_object_args(const ckpt_value *v);
 CKPT_API ckpt_value *ckpt_value_object_state(const ckpt_value *v);
@@ -344,6 +347,48 @@ CKPT_API ckpt_status ckpt_array_item(ckpt_value **out, ckpt_document *doc, const
 
 /* The parts of a Python complex, or a numpy complex scalar. CKPT_E_TYPE for any other value. */
 CKPT_API ckpt_status ckpt_value_complex(double *re, double *im, const ckpt_value *v, ckpt_error *err);
+
+/*
+ * A sparse tensor, which stays an OBJECT in the tree; its parts are borrowed. COO has `indices` [sparse_ndim, nnz] and
+ * values [nnz, dense...]; the compressed layouts have `compressed` [batch..., n + 1], `plain` [batch..., nnz] and values
+ * [batch..., nnz, block..., dense...].
+ */
+typedef enum ckpt_layout {
+  CKPT_SPARSE_COO,
+  CKPT_SPARSE_CSR,
+  CKPT_SPARSE_CSC,
+  CKPT_SPARSE_BSR,
+  CKPT_SPARSE_BSC
+} ckpt_layout;
+
+typedef struct ckpt_sparse {
+  ckpt_layout layout;
+  bool coalesced; /* COO: the file says that no index comes twice */
+  int ndim, sparse_ndim, dense_ndim;
+  int64_t shape[CKPT_MAX_DIMS], nnz;
+  ckpt_tensor *indices;            /* COO only, else NULL */
+  ckpt_tensor *compressed, *plain; /* NULL for COO */
+  ckpt_tensor *values;
+} ckpt_sparse;
+
+CKPT_API const char *ckpt_layout_name(ckpt_layout layout); /* "sparse_coo", ...; PyTorch's without "torch." */
+
+/*
+ * The parts of a sparse tensor, their shapes checked against each other; the indices themselves are not read (to_dense
+ * and ckpt_checkpoint_verify do). CKPT_E_TYPE for any other value; CKPT_E_CORRUPT.
+ */
+CKPT_API ckpt_status ckpt_value_sparse(ckpt_sparse *out, const ckpt_value *v, ckpt_error *err);
+
+/*
+ * A new dense tensor of a sparse one; what an uncoalesced one says twice adds up. CKPT_E_CORRUPT for an index outside;
+ * CKPT_E_LIMIT where the dense tensor would be out of proportion (over 64 MiB and 4096 times the sparse one);
+ * CKPT_E_UNSUPPORTED for values that cannot be added (quantised, bits).
+ */
+CKPT_API ckpt_status ckpt_value_to_dense(ckpt_tensor **out, const ckpt_value *v, ckpt_error *err);
+
+/* The tensors of a nested (ragged) one: how many, and views of them. CKPT_E_TYPE, CKPT_E_CORRUPT, CKPT_E_RANGE. */
+CKPT_API ckpt_status ckpt_value_nested_count(size_t *out, const ckpt_value *v, ckpt_error *err);
+CKPT_API ckpt_status ckpt_value_nested_tensor(ckpt_tensor **out, const ckpt_value *v, size_t i, ckpt_error *err);
 
 /* Builders: a new value of `doc`. Strings and bytes are copied; a tensor is retained until the document goes. */
 CKPT_API ckpt_status ckpt_value_new_none(ckpt_value **out, ckpt_document *doc, ckpt_error *err);
@@ -405,7 +450,7 @@ CKPT_API ckpt_status ckpt_align(size_t **out, size_t n_targets, const char *cons
 typedef struct ckpt_checkpoint ckpt_checkpoint;
 
 typedef struct ckpt_open_options {
-  bool verify; /* also read every record once and compare its CRC-32 (a stored CRC of 0 counts as absent) */
+  bool verify; /* also ckpt_checkpoint_verify (a stored CRC of 0 counts as absent) */
 } ckpt_open_options;
 
 /*
@@ -423,7 +468,10 @@ CKPT_API uint64_t ckpt_checkpoint_bytes(const ckpt_checkpoint *cp);     /* size 
 CKPT_API ckpt_document *ckpt_checkpoint_document(const ckpt_checkpoint *cp);
 CKPT_API ckpt_value *ckpt_checkpoint_root(const ckpt_checkpoint *cp);
 
-/* Reads every record once and compares its CRC-32. CKPT_E_CORRUPT names the record and its byte. */
+/*
+ * Reads every record once and compares its CRC-32, then the indices of sparse and nested tensors, the scales of quantised
+ * ones and the lengths of numpy arrays. CKPT_E_CORRUPT names the record and its byte, or the path.
+ */
 CKPT_API ckpt_status ckpt_checkpoint_verify(const ckpt_checkpoint *cp, ckpt_error *err);
 
 /*
