@@ -10,15 +10,15 @@ typedef void (*adder)(unsigned char *to, const unsigned char *from, size_t n);
 
 /* ---- adding runs of elements ---- */
 
-#define ADDER(name, type)                                                        \
-  static void name(unsigned char *to, const unsigned char *from, size_t n) {     \
-    type a, b;                                                                   \
-    for (size_t i = 0; i < n; i++, to += sizeof a, from += sizeof a) {           \
-      memcpy(&a, to, sizeof a);                                                  \
-      memcpy(&b, from, sizeof b);                                                \
-      a = (type)(a + b);                                                         \
-      memcpy(to, &a, sizeof a);                                                  \
-    }                                                                            \
+#define ADDER(name, type)                                                    \
+  static void name(unsigned char *to, const unsigned char *from, size_t n) { \
+    type a, b;                                                               \
+    for (size_t i = 0; i < n; i++, to += sizeof a, from += sizeof a) {       \
+      memcpy(&a, to, sizeof a);                                              \
+      memcpy(&b, from, sizeof b);                                            \
+      a = (type)(a + b);                                                     \
+      memcpy(to, &a, sizeof a);                                              \
+    }                                                                        \
   }
 ADDER(add_u8, uint8_t) /* two's complement: signed ones add alike */
 ADDER(add_u16, uint16_t)

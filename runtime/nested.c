@@ -1,4 +1,5 @@
-/* nested.c - nested (ragged) strided tensors: the rows of a table of sizes, strides and offsets are views of a buffer. */
+/* nested.c - nested (ragged) strided tensors: the rows of a table of sizes, strides and offsets are views of a buffer.
+ */
 #include "sparse.h"
 
 typedef struct nested {

@@ -196,8 +196,8 @@ static ckpt_status read_reconstructed(ckpt_array *a, const ckpt_value *v, ckpt_e
   const ckpt_value *fortran = item(state, first + 2);
   CKPT_TRY(read_shape(a, item(state, first), err));
   CKPT_TRY(read_dtype(a, item(state, first + 1), err));
-  bool is_fortran = (fortran->kind == CKPT_BOOLEAN && fortran->as.boolean) ||
-                    (fortran->kind == CKPT_INT && fortran->as.integer != 0);
+  bool is_fortran =
+      (fortran->kind == CKPT_BOOLEAN && fortran->as.boolean) || (fortran->kind == CKPT_INT && fortran->as.integer != 0);
   set_order(a, is_fortran);
   return read_contents(a, item(state, first + 3), err);
 }

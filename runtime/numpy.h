@@ -1,6 +1,6 @@
 /*
- * numpy.h - numpy's arrays and scalars, out of the objects that pickles say them with. They stay objects in the tree, so
- * that they are written back as they were; these functions look at them.
+ * numpy.h - numpy's arrays and scalars, out of the objects that pickles say them with. They stay objects in the tree,
+ * so that they are written back as they were; these functions look at them.
  *
  *   dtype    numpy.dtype(code, False, True), state (3, order, subdtype, names, fields, itemsize, alignment, flags);
  *            code 'f8', 'U2', ...; order '<', '>', '|' or '='

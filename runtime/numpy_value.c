@@ -12,11 +12,10 @@ typedef struct numpy_type {
 } numpy_type;
 
 ckpt_status ckpt_array_dtype(ckpt_dtype *out, const ckpt_array *a, ckpt_error *err) {
-  static const numpy_type types[] = {
-      {'b', 1, CKPT_BOOL}, {'i', 1, CKPT_I8},  {'i', 2, CKPT_I16}, {'i', 4, CKPT_I32},  {'i', 8, CKPT_I64},
-      {'u', 1, CKPT_U8},   {'u', 2, CKPT_U16}, {'u', 4, CKPT_U32}, {'u', 8, CKPT_U64},  {'f', 2, CKPT_F16},
-      {'f', 4, CKPT_F32},  {'f', 8, CKPT_F64}, {'c', 8, CKPT_C64}, {'c', 16, CKPT_C128}, {'M', 8, CKPT_I64},
-      {'m', 8, CKPT_I64}};
+  static const numpy_type types[] = {{'b', 1, CKPT_BOOL}, {'i', 1, CKPT_I8},    {'i', 2, CKPT_I16}, {'i', 4, CKPT_I32},
+                                     {'i', 8, CKPT_I64},  {'u', 1, CKPT_U8},    {'u', 2, CKPT_U16}, {'u', 4, CKPT_U32},
+                                     {'u', 8, CKPT_U64},  {'f', 2, CKPT_F16},   {'f', 4, CKPT_F32}, {'f', 8, CKPT_F64},
+                                     {'c', 8, CKPT_C64},  {'c', 16, CKPT_C128}, {'M', 8, CKPT_I64}, {'m', 8, CKPT_I64}};
   for (size_t i = 0; i < CKPT_COUNTOF(types); i++)
     if (types[i].kind == a->kind && types[i].itemsize == a->itemsize) {
       *out = types[i].dtype;

@@ -240,7 +240,8 @@ static ckpt_status check_batch(const ckpt_sparse *s, const ckpt_compressed *c, c
     return bad(err, "whose compressed indices do not go from 0 to the number of its values");
   for (int64_t i = 0; i < c->n_compressed; i++) {
     if (pointers[i + 1] < pointers[i]) return bad(err, "whose compressed indices go down");
-    if (pointers[i + 1] - pointers[i] > c->n_plain) return bad(err, "with more values in a row than the row has places");
+    if (pointers[i + 1] - pointers[i] > c->n_plain)
+      return bad(err, "with more values in a row than the row has places");
   }
   for (int64_t i = 0; i < s->nnz; i++)
     if (plain[i] < 0 || plain[i] >= c->n_plain)

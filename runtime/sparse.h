@@ -20,15 +20,16 @@ bool ckpt_value_is_nested(const ckpt_value *v);
 /* The arguments of the function that rebuilds a sparse or nested tensor, inside of Parameters and subclasses. */
 const ckpt_value *ckpt_composite_args(const ckpt_value *v);
 
-/* Every index lies where the shape allows it; for compressed layouts the pointers climb from 0 to nnz. Reads them all. */
+/* Every index lies where the shape allows it; for compressed layouts the pointers climb from 0 to nnz. Reads them all.
+ */
 ckpt_status ckpt_sparse_check_indices(const ckpt_sparse *s, ckpt_error *err);
 
 /* What belongs to a compressed layout. */
 typedef struct ckpt_compressed {
-  int batch_ndim, block_ndim;       /* block_ndim: 0, or 2 for BSR and BSC */
-  bool by_rows;                     /* CSR, BSR: compressed along rows */
-  int64_t batches, blocks[2];       /* blocks: size of a block, 1 x 1 without */
-  int64_t n_compressed, n_plain;    /* rows and columns (or the reverse), in blocks */
+  int batch_ndim, block_ndim;    /* block_ndim: 0, or 2 for BSR and BSC */
+  bool by_rows;                  /* CSR, BSR: compressed along rows */
+  int64_t batches, blocks[2];    /* blocks: size of a block, 1 x 1 without */
+  int64_t n_compressed, n_plain; /* rows and columns (or the reverse), in blocks */
 } ckpt_compressed;
 
 void ckpt_sparse_compressed(ckpt_compressed *out, const ckpt_sparse *s); /* of a checked, compressed one */

@@ -279,7 +279,8 @@ static ckpt_status rebuild_parameter(ckpt_tensor **out, const ckpt_value *args, 
   return ckpt_tensor_with_grad(out, inner->as.tensor, grad, err);
 }
 
-/* _rebuild_device_tensor_from_cpu_tensor(tensor, dtype, device, requires_grad): the data lie in the file all the same. */
+/* _rebuild_device_tensor_from_cpu_tensor(tensor, dtype, device, requires_grad): the data lie in the file all the same.
+ */
 static ckpt_status rebuild_from_cpu(ckpt_tensor **out, const ckpt_value *args, ckpt_error *err) {
   bool grad = false;
   const ckpt_value *inner = arg(args, 0);
@@ -440,12 +441,24 @@ static ckpt_status builtin(ckpt_torch_builder *b, ckpt_value *v, ckpt_error *err
   return is_builtin(f, "frozenset") ? set_of(v, CKPT_FROZENSET) : CKPT_OK;
 }
 
+/* copyreg.__newobj_ex__(class, args, kwargs): what the opcode of protocol 4 does. */
+static bool become_newobj_ex(ckpt_value *v) {
+  const ckpt_value *f = v->made->callable;
+  const ckpt_seq *args = &v->made->args->as.seq;
+  if (!ckpt_value_is_class(f, "copy_reg", "__newobj_ex__") && !ckpt_value_is_class(f, "copyreg", "__newobj_ex__"))
+    return false;
+  if (args->n != 3 || args->items[0]->kind != CKPT_CLASS || args->items[1]->kind != CKPT_TUPLE) return false;
+  *v->made = (ckpt_made){CKPT_BY_NEWOBJ_EX, args->items[0], args->items[1], args->items[2], NULL};
+  return true;
+}
+
 static ckpt_status on_built(void *context, ckpt_value *v, ckpt_error *err) {
   ckpt_torch_builder *b = context;
   const ckpt_value *f = v->made->callable;
   if (f->kind != CKPT_CLASS || v->made->how != CKPT_BY_REDUCE) return CKPT_OK;
   rebuild call = find_rebuild(f);
   if (call != NULL) return build_tensor(b, v, call, v->made->args, err);
+  if (become_newobj_ex(v)) return CKPT_OK;
   if (ckpt_value_is_class(f, "collections", "OrderedDict")) return ordered_dict(b, v, err);
   if (ckpt_value_is_class(f, "torch._tensor", "_rebuild_from_type_v2")) return from_type(b, v, err);
   if (ckpt_value_is_class(f, "_codecs", "encode")) return encoded_bytes(b, v, err);
