@@ -45,6 +45,11 @@ bool ckpt_value_is_nested(const ckpt_value *v) {
   return unwrap(&f, &args, v) && ckpt_value_is_class(f, "torch._utils", "_rebuild_nested_tensor");
 }
 
+const ckpt_value *ckpt_composite_function(const ckpt_value *v) {
+  const ckpt_value *f = NULL, *args;
+  return unwrap(&f, &args, v) ? f : NULL;
+}
+
 const ckpt_value *ckpt_composite_args(const ckpt_value *v) {
   const ckpt_value *f, *args = NULL;
   return unwrap(&f, &args, v) ? args : NULL;
