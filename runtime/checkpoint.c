@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "bare_pickle.h"
+#include "check.h"
 #include "dcp.h"
 #include "pth.h"
 #include "pth_legacy.h"
@@ -219,8 +220,9 @@ uint64_t ckpt_checkpoint_trailing(const ckpt_checkpoint *cp) {
 }
 
 ckpt_status ckpt_checkpoint_verify(const ckpt_checkpoint *cp, ckpt_error *err) {
-  if (cp->stream != NULL) return ckpt_saves_check(&cp->saves, cp->stream, cp->map, err);
-  if (cp->dcp != NULL) return ckpt_dcp_verify(cp->dcp, err);
+  if (cp->stream != NULL) CKPT_TRY(ckpt_saves_check(&cp->saves, cp->stream, cp->map, err));
+  if (cp->dcp != NULL) CKPT_TRY(ckpt_dcp_verify(cp->dcp, err));
   for (size_t i = 0; cp->zip != NULL && i < ckpt_zip_count(cp->zip); i++) CKPT_TRY(ckpt_zip_check(cp->zip, i, err));
-  return ckpt_shards_verify(&cp->shards, err);
+  CKPT_TRY(ckpt_shards_verify(&cp->shards, err));
+  return ckpt_value_check(ckpt_document_root(cp->doc), err);
 }

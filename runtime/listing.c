@@ -133,12 +133,12 @@ static ckpt_status append_key(walk *w, const ckpt_value *key) {
 
 static bool is_container(const ckpt_value *v) {
   return v->kind == CKPT_LIST || v->kind == CKPT_TUPLE || v->kind == CKPT_DICT || v->kind == CKPT_SET ||
-         v->kind == CKPT_FROZENSET || (v->kind == CKPT_OBJECT && v->made->how != CKPT_BY_PERSID);
+         v->kind == CKPT_FROZENSET || (v->kind == CKPT_OBJECT && v->made->how != CKPT_BY_PERSID) ||
+         (v->kind == CKPT_TENSOR && ckpt_value_object_state(v) != NULL);
 }
 
 static const ckpt_value *state_of(const ckpt_value *v) {
-  if (v->kind == CKPT_DICT) return v->as.dict->state;
-  return v->kind == CKPT_OBJECT ? v->as.object->state : NULL;
+  return v->kind == CKPT_DICT ? v->as.dict->state : ckpt_value_object_state(v);
 }
 
 static size_t state_children(const ckpt_value *state) {

@@ -153,8 +153,7 @@ static ckpt_value *qparams_of(sayer *s, const ckpt_quantization *q) {
   ckpt_value *scheme = global(s, "torch", ckpt_qscheme_name(q->scheme));
   if (q->scheme == CKPT_PER_TENSOR_AFFINE)
     return tuple(s, (ckpt_value *[]){scheme, number(s, q->scale), integer(s, q->zero_point)}, 3);
-  return tuple(
-      s, (ckpt_value *[]){scheme, tensor(s, q->scales), tensor(s, q->zero_points), integer(s, q->axis)}, 4);
+  return tuple(s, (ckpt_value *[]){scheme, tensor(s, q->scales), tensor(s, q->zero_points), integer(s, q->axis)}, 4);
 }
 
 /* The OrderedDict of hooks, which is always empty. */
@@ -170,12 +169,12 @@ ckpt_status ckpt_quantized_say(ckpt_value *v, ckpt_document *doc, ckpt_error *er
   const ckpt_tensor *t = v->as.tensor;
   int n = ckpt_tensor_ndim(t);
   ckpt_value *qparams = qparams_of(&s, ckpt_quantizer_get(ckpt_tensor_quantizer(t)));
-  ckpt_value *args = tuple(&s,
-                           (ckpt_value *[]){storage_id(&s, t), integer(&s, ckpt_tensor_offset(t)),
-                                            dims(&s, ckpt_tensor_shape(t), n), dims(&s, ckpt_tensor_stride(t), n),
-                                            qparams, ckpt_document_bool(doc, ckpt_tensor_requires_grad(t)),
-                                            no_hooks(&s)},
-                           7);
+  ckpt_value *args =
+      tuple(&s,
+            (ckpt_value *[]){storage_id(&s, t), integer(&s, ckpt_tensor_offset(t)), dims(&s, ckpt_tensor_shape(t), n),
+                             dims(&s, ckpt_tensor_stride(t), n), qparams,
+                             ckpt_document_bool(doc, ckpt_tensor_requires_grad(t)), no_hooks(&s)},
+            7);
   ckpt_value *callable = global(&s, "torch._utils", "_rebuild_qtensor");
   ckpt_made *words = ckpt_arena_alloc(ckpt_document_arena(doc), sizeof *words, &here);
   if (words == NULL) s.st = here.status;

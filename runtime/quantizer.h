@@ -1,6 +1,6 @@
 /*
- * quantizer.h - what makes numbers of a quantised tensor's integers: real = (stored - zero_point) * scale, with one pair
- * for the whole tensor or one for each index of an axis. Counted and immutable; a tensor's handle carries it.
+ * quantizer.h - what makes numbers of a quantised tensor's integers: real = (stored - zero_point) * scale, with one
+ * pair for the whole tensor or one for each index of an axis. Counted and immutable; a tensor's handle carries it.
  */
 #ifndef CKPT_QUANTIZER_H
 #define CKPT_QUANTIZER_H

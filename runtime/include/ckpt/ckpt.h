@@ -322,7 +322,10 @@ CKPT_API ckpt_value *ckpt_value_get(const ckpt_value *v, const char *key);
  */
 CKPT_API ckpt_value *ckpt_value_at(const ckpt_value *v, const char *path);
 
-/* Of an OBJECT: its class or the function that made it, constructor arguments (a tuple) and state; may be NULL. */
+/*
+ * Of an OBJECT: its class or the function that made it, constructor arguments (a tuple) and state; may be NULL. A TENSOR
+ * has a state too: the attributes that Python had hung on it, or on the Parameter.
+ */
 CKPT_API ckpt_value *ckpt_value_object_class(const ckpt_value *v);
 CKPT_API ckpt_value *ckpt_value_object_args(const ckpt_value *v);
 CKPT_API ckpt_value *ckpt_value_object_state(const ckpt_value *v);
@@ -405,6 +408,48 @@ CKPT_API ckpt_status ckpt_value_equal(bool *out, const ckpt_value *a, const ckpt
  * NULL) the path that it came from. NULL where the file holds none. Inert: it is never run, and not written anew.
  */
 CKPT_API ckpt_value *ckpt_value_class_source(const ckpt_value *v, ckpt_value **file);
+
+/*
+ * A sparse tensor, which stays an OBJECT in the tree; its parts are borrowed. COO has `indices` [sparse_ndim, nnz] and
+ * values [nnz, dense...]; the compressed layouts have `compressed` [batch..., n + 1], `plain` [batch..., nnz] and values
+ * [batch..., nnz, block..., dense...].
+ */
+typedef enum ckpt_layout {
+  CKPT_SPARSE_COO,
+  CKPT_SPARSE_CSR,
+  CKPT_SPARSE_CSC,
+  CKPT_SPARSE_BSR,
+  CKPT_SPARSE_BSC
+} ckpt_layout;
+
+typedef struct ckpt_sparse {
+  ckpt_layout layout;
+  bool coalesced; /* COO: the file says that no index comes twice */
+  int ndim, sparse_ndim, dense_ndim;
+  int64_t shape[CKPT_MAX_DIMS], nnz;
+  ckpt_tensor *indices;            /* COO only, else NULL */
+  ckpt_tensor *compressed, *plain; /* NULL for COO */
+  ckpt_tensor *values;
+} ckpt_sparse;
+
+CKPT_API const char *ckpt_layout_name(ckpt_layout layout); /* "sparse_coo", ...; PyTorch's without "torch." */
+
+/*
+ * The parts of a sparse tensor, their shapes checked against each other; the indices themselves are not read (to_dense
+ * and ckpt_checkpoint_verify do). CKPT_E_TYPE for any other value; CKPT_E_CORRUPT.
+ */
+CKPT_API ckpt_status ckpt_value_sparse(ckpt_sparse *out, const ckpt_value *v, ckpt_error *err);
+
+/*
+ * A new dense tensor of a sparse one; what an uncoalesced one says twice adds up. CKPT_E_CORRUPT for an index outside;
+ * CKPT_E_LIMIT where the dense tensor would be out of proportion (over 64 MiB and 4096 times the sparse one);
+ * CKPT_E_UNSUPPORTED for values that cannot be added (quantised, bits).
+ */
+CKPT_API ckpt_status ckpt_value_to_dense(ckpt_tensor **out, const ckpt_value *v, ckpt_error *err);
+
+/* The tensors of a nested (ragged) one: how many, and views of them. CKPT_E_TYPE, CKPT_E_CORRUPT, CKPT_E_RANGE. */
+CKPT_API ckpt_status ckpt_value_nested_count(size_t *out, const ckpt_value *v, ckpt_error *err);
+CKPT_API ckpt_status ckpt_value_nested_tensor(ckpt_tensor **out, const ckpt_value *v, size_t i, ckpt_error *err);
 
 /* Builders: a new value of `doc`. Strings and bytes are copied; a tensor is retained until the document goes. */
 CKPT_API ckpt_status ckpt_value_new_none(ckpt_value **out, ckpt_document *doc, ckpt_error *err);
@@ -529,7 +574,7 @@ CKPT_API ckpt_status ckpt_align(size_t **out, size_t n_targets, const char *cons
 typedef struct ckpt_checkpoint ckpt_checkpoint;
 
 typedef struct ckpt_open_options {
-  bool verify; /* also read every record once and compare its CRC-32 (a stored CRC of 0 counts as absent) */
+  bool verify; /* also ckpt_checkpoint_verify (a stored CRC of 0 counts as absent) */
   size_t save; /* which of several saves in one file, from 0; CKPT_E_NOTFOUND if it holds fewer */
 } ckpt_open_options;
 
@@ -560,12 +605,14 @@ CKPT_API ckpt_value *ckpt_checkpoint_root(const ckpt_checkpoint *cp);
 
 /*
  * What a file says of itself beside its tensors, a dict: `__metadata__` of a safetensors file (strings), `metadata` of a
- * sharded set's index and what its shards say besides. NULL if it says nothing, and for formats that have no place for it. Lives as long as the document.
+ * sharded set's index and what its shards say besides. NULL if it says nothing, and for formats that have no place for
+ * it. Lives as long as the document.
  */
 CKPT_API ckpt_value *ckpt_checkpoint_metadata(const ckpt_checkpoint *cp);
 
 /*
- * Reads every record once and compares its CRC-32. CKPT_E_CORRUPT names the record and its byte. The formats before
+ * Reads every record once and compares its CRC-32, then the indices of sparse and nested tensors, the scales of quantised
+ * ones and the lengths of numpy arrays. CKPT_E_CORRUPT names the record and its byte, or the path. The formats before
  * 1.6 have no checksums; of them every save in the file is read, also the one that is cut off at its end.
  */
 CKPT_API ckpt_status ckpt_checkpoint_verify(const ckpt_checkpoint *cp, ckpt_error *err);
@@ -595,6 +642,39 @@ CKPT_API ckpt_status ckpt_listing_everything(ckpt_listing **out, const ckpt_valu
 CKPT_API void ckpt_listing_free(ckpt_listing *listing);
 CKPT_API size_t ckpt_listing_count(const ckpt_listing *listing);
 CKPT_API const ckpt_listing_entry *ckpt_listing_entry_at(const ckpt_listing *listing, size_t i); /* NULL past the end */
+
+/* ---- Sanitize ---------------------------------------------------------------------------------------- */
+
+/* Whose torch.load(weights_only=True) is to take the result. */
+typedef enum ckpt_profile {
+  CKPT_WEIGHTS_ONLY_2_6, /* PyTorch 2.6 and later */
+  CKPT_WEIGHTS_ONLY_1_13 /* the first: no floats, bytes, sets, quantised tensors, nor dtypes newer than itself */
+} ckpt_profile;
+
+/* What became of one value of the source. */
+typedef struct ckpt_change {
+  const char *path;       /* as in a listing */
+  const char *class_name; /* what it was: "collections.deque", "numpy.core.multiarray.scalar", "frozenset" */
+  bool dropped;
+  const char *into; /* what stands there now: "list", "tensor", "dict"; "None" for a dropped item; "" for nothing */
+} ckpt_change;
+
+typedef struct ckpt_changes ckpt_changes;
+
+/*
+ * A copy of a value graph in `doc`, sharing and cycles kept, without what weights_only refuses. Opaque objects are
+ * dropped: an entry of a dict or set disappears, an item of a list or tuple becomes None. numpy scalars become numbers,
+ * numeric arrays tensors, other arrays lists; dicts and lists of derived classes (defaultdict, deque) plain ones;
+ * frozensets sets. A tensor in an unknown wrapper becomes a plain one; a tensor inside a dropped object is reported as
+ * dropped too, unless it is kept elsewhere. For 1.13 floats, complex numbers and bytes become tensors, quantised tensors
+ * float32, sets lists, Counters dicts, devices strings; tensors of dtypes that it lacks are dropped. *changes (free it)
+ * lists everything that is not as it was. CKPT_E_UNSUPPORTED if the root itself would be dropped.
+ */
+CKPT_API ckpt_status ckpt_value_sanitize(ckpt_value **out, ckpt_changes **changes, ckpt_document *doc,
+                                         const ckpt_value *v, ckpt_profile profile, ckpt_error *err);
+CKPT_API size_t ckpt_changes_count(const ckpt_changes *changes);
+CKPT_API const ckpt_change *ckpt_changes_at(const ckpt_changes *changes, size_t i); /* NULL past the end */
+CKPT_API void ckpt_changes_free(ckpt_changes *changes);
 
 /* ---- Save -------------------------------------------------------------------------------------------- */
 
