@@ -66,12 +66,19 @@ static void cast_or_copy(void *to, ckpt_dtype to_dtype, const void *from, ckpt_d
     ckpt_cast_run(to, to_dtype, from, from_dtype, 1);
 }
 
-/* A finite number must not become infinite, or NaN where the format has no infinity. */
+/* A number must not become infinite, NaN, the largest of a format that ends there, or lose its sign. */
+static bool is_lost(double v, double back, ckpt_dtype dtype) {
+  if (isnan(v)) return false;
+  if (dtype == CKPT_F8_E4M3FN && fabs(v) > 464) return true; /* the middle between 448 and what would follow */
+  if (dtype == CKPT_F8_E8M0FNU && v < 0) return true;
+  return isnan(back) || (isfinite(v) && isinf(back));
+}
+
 static ckpt_status encode_double(unsigned char *out, ckpt_dtype dtype, double v, ckpt_error *err) {
   double back;
   cast_or_copy(out, dtype, &v, CKPT_F64);
   cast_or_copy(&back, CKPT_F64, out, dtype);
-  if (isfinite(v) && !isfinite(back))
+  if (is_lost(v, back, dtype))
     return ckpt_fail(err, CKPT_E_RANGE, -1, "%g does not fit %s", v, ckpt_dtype_name(dtype));
   return CKPT_OK;
 }
@@ -83,7 +90,7 @@ static ckpt_status encode_float(unsigned char *out, ckpt_dtype dtype, ckpt_scala
   ckpt_cast_run(&wide, CKPT_F64, &v.whole, from, 1);
   ckpt_cast_run(out, dtype, &v.whole, from, 1); /* rounded once, not by way of the double */
   cast_or_copy(&back, CKPT_F64, out, dtype);
-  return isfinite(back) ? CKPT_OK : encode_double(out, dtype, wide, err);
+  return is_lost(wide, back, dtype) ? encode_double(out, dtype, wide, err) : CKPT_OK;
 }
 
 static ckpt_status encode_complex(unsigned char *out, ckpt_dtype dtype, ckpt_scalar v, ckpt_error *err) {

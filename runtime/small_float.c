@@ -12,7 +12,7 @@ typedef struct format {
 
 static const format half = {10, 15, 0x7bff, 0x7c00, 0x7e00, 0x8000, false};
 static const format e5m2 = {2, 15, 0x7b, 0x7c, 0x7f, 0x80, false};
-static const format e4m3fn = {3, 7, 0x7e, 0x7f, 0x7f, 0x80, false};
+static const format e4m3fn = {3, 7, 0x7e, 0x7e, 0x7f, 0x80, false};
 static const format e5m2fnuz = {2, 16, 0x7f, 0x80, 0x80, 0x80, true};
 static const format e4m3fnuz = {3, 8, 0x7f, 0x80, 0x80, 0x80, true};
 
@@ -45,15 +45,16 @@ static uint32_t decode_subnormal(const format *f, unsigned units) {
 static uint32_t decode(const format *f, unsigned bits) {
   unsigned magnitude = bits & (f->sign - 1), exponent = magnitude >> f->mantissa;
   uint32_t sign = bits & f->sign ? 0x80000000u : 0;
-  if (f->fnuz && bits == f->nan) return 0x7fc00000;
+  if (f->fnuz && bits == f->nan) return 0x7f800001; /* PyTorch's NaN for formats that have but one */
   if (exponent == 0) return sign | decode_subnormal(f, magnitude);
   if (magnitude <= f->max) return sign | ((magnitude << (23 - f->mantissa)) + ((127 - f->bias) << 23));
-  return sign | 0x7f800000 | (magnitude << (23 - f->mantissa) & 0x7fffff);
+  uint32_t payload = magnitude << (23 - f->mantissa) & 0x7fffff;
+  return sign | 0x7f800000 | payload | (payload != 0 ? 0x400000 : 0); /* quiet */
 }
 
 static uint32_t decode_e8m0(unsigned bits) {
   if (bits == 0) return 0x00400000; /* 2^-127, a subnormal */
-  return bits == 0xff ? 0x7fc00000 : (uint32_t)bits << 23;
+  return bits == 0xff ? 0x7f800001 : (uint32_t)bits << 23;
 }
 
 static void decode_bytes(float *to, const unsigned char *from, const format *f, size_t n) {

@@ -6,7 +6,7 @@
  *   float16      1      5       10     15    infinity             exponent 31      +0 -0
  *   bfloat16     1      8        7    127    infinity             exponent 255     +0 -0
  *   e5m2         1      5        2     15    infinity             exponent 31      +0 -0
- *   e4m3fn       1      4        3      7    NaN                  S.1111.111       +0 -0
+ *   e4m3fn       1      4        3      7    the largest, 448     S.1111.111       +0 -0   (NaN in earlier PyTorch)
  *   e5m2fnuz     1      5        2     16    NaN                  0x80             +0
  *   e4m3fnuz     1      4        3      8    NaN                  0x80             +0
  *   e8m0fnu      -      8        -    127    NaN                  0xff             none (least: 2^-127)

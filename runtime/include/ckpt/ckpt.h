@@ -313,7 +313,8 @@ CKPT_API ckpt_status ckpt_tensor_pad(ckpt_tensor **out, const ckpt_tensor *t, co
 
 /*
  * t * factor, t + u and t + number, in t's dtype. Integers wrap around and take whole numbers only (CKPT_E_TYPE: cast
- * first); 8- and 16-bit floats are computed in float32 and rounded once, as PyTorch does. u has t's dtype and shape.
+ * first); 8- and 16-bit floats are computed in float32 and rounded once, as PyTorch does it, but the number is not
+ * rounded to 16 bits first (PyTorch's releases differ in that). u has t's dtype and shape. Not for bool.
  */
 CKPT_API ckpt_status ckpt_tensor_scale(ckpt_tensor **out, const ckpt_tensor *t, ckpt_scalar factor, ckpt_error *err);
 CKPT_API ckpt_status ckpt_tensor_add(ckpt_tensor **out, const ckpt_tensor *t, const ckpt_tensor *u, ckpt_error *err);
