@@ -474,6 +474,25 @@ CKPT_API void ckpt_listing_free(ckpt_listing *listing);
 CKPT_API size_t ckpt_listing_count(const ckpt_listing *listing);
 CKPT_API const ckpt_listing_entry *ckpt_listing_entry_at(const ckpt_listing *listing, size_t i); /* NULL past the end */
 
+/*
+ * Everything of a value, one step at a time: the value itself at path "", then its parts before what follows them. What
+ * is shared is given at each of its paths, but gone into only at the first: the others have `again` set. So a walk ends
+ * on cycles and has at most as many steps as the file has references. The graph may be edited during a walk as long as
+ * nothing is taken out of what is being walked. CKPT_E_LIMIT for a path of more than 64 KiB.
+ */
+typedef struct ckpt_walk ckpt_walk;
+
+typedef struct ckpt_walk_step {
+  const char *path;  /* valid until the next step; may hold NULs, as keys may */
+  size_t length;     /* of the path */
+  ckpt_value *value; /* NULL: the walk is over */
+  bool again;        /* it was given before, at another path */
+} ckpt_walk_step;
+
+CKPT_API ckpt_status ckpt_walk_new(ckpt_walk **out, const ckpt_value *root, ckpt_error *err);
+CKPT_API ckpt_status ckpt_walk_next(ckpt_walk_step *step, ckpt_walk *walk, ckpt_error *err);
+CKPT_API void ckpt_walk_free(ckpt_walk *walk);
+
 /* ---- Save -------------------------------------------------------------------------------------------- */
 
 /*
