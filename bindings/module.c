@@ -20,15 +20,13 @@ static void set_dtypes(lua_State *L) {
 
 CKPT_API int luaopen_ckpt(lua_State *L);
 CKPT_API int luaopen_ckpt(lua_State *L) {
-  static const luaL_Reg functions[] = {{"tensor", ckpt_lua_new_tensor},
-                                       {"state_dict", ckpt_lua_new_state_dict},
-                                       {"align", ckpt_lua_align},
-                                       {"live", module_live},
-                                       {NULL, NULL}};
+  static const luaL_Reg functions[] = {
+      {"tensor", ckpt_lua_new_tensor}, {"align", ckpt_lua_align}, {"live", module_live}, {NULL, NULL}};
   luaL_checkversion(L);
   ckpt_lua_open_types(L);
   luaL_newlib(L, functions);
   ckpt_lua_value_functions(L);
+  ckpt_lua_state_dict_functions(L);
   ckpt_lua_open_checkpoint(L);
   ckpt_lua_open_checkpointer(L);
   set_dtypes(L);

@@ -20,7 +20,7 @@ struct ckpt_document {
   ckpt_value *root;
   owned *owned;
   ckpt_ptrmap values; /* tensor -> the address of its value */
-  ckpt_strmap keys; /* strings used as dict keys, so that equal ones are one value, as interned ones are in Python */
+  ckpt_strmap keys;   /* strings used as dict keys, so that equal ones are one value, as interned ones are in Python */
   ckpt_value **key_values;
   size_t n_keys, key_capacity;
   ckpt_value none, yes, no, empty_tuple;
