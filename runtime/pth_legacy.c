@@ -233,7 +233,7 @@ static ckpt_status on_state(bool *done, void *context, ckpt_value *to, ckpt_valu
 
 static ckpt_status build(ckpt_document *doc, stream *s, ckpt_torch_builder *torch, ckpt_error *err) {
   values b = {.stream = s, .torch = ckpt_torch_builder_hooks(torch)};
-  ckpt_pickle_hooks hooks = {&b, on_persid, on_built, on_state};
+  ckpt_pickle_hooks hooks = {.context = &b, .persid = on_persid, .built = on_built, .state = on_state};
   ckpt_value *root = NULL;
   CKPT_TRY(ckpt_legacy_views_new(&b.views, doc, s->map, err));
   b.old = (ckpt_torch_old){doc, {.context = &b, .built = on_built}};
