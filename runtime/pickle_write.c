@@ -304,7 +304,8 @@ static ckpt_status write_persid(writer *w, const ckpt_value *v) {
   }
   CKPT_TRY(number_storage(&number, w, v->made->storage, v->made->storage));
   CKPT_TRY(emit_op(w, '('));
-  CKPT_TRY(push_all(w, (task[]){op('t'), {PUT, NULL, v, 0}, op('Q')}, 3));
+  /* The memo entry is the tuple's: an object met again is asked for again, as Python's pickler does. */
+  CKPT_TRY(push_all(w, (task[]){op('t'), {PUT, NULL, v->made, 0}, op('Q')}, 3));
   for (size_t i = 5; i-- > 0;) {
     task part = i == 2 ? (task){STORAGE_KEY, NULL, NULL, number} : save(id->as.seq.items[i]);
     CKPT_TRY(push(w, part));
