@@ -10,12 +10,12 @@
 /* What a format makes of the objects as they appear; each may change the OBJECT in place into another kind. */
 typedef struct ckpt_pickle_hooks {
   void *context;
-  /* The object that a persistent id names, where there is one already; NULL: persid makes something of a new one. */
-  ckpt_value *(*known)(void *context, const ckpt_value *id);
   ckpt_status (*persid)(void *context, ckpt_value *object, ckpt_error *err); /* made->args is the id */
   ckpt_status (*built)(void *context, ckpt_value *object, ckpt_error *err);  /* after REDUCE and NEWOBJ */
   /* Before BUILD gives `state` to what may not be an OBJECT; *done: it has been taken. */
   ckpt_status (*state)(bool *done, void *context, ckpt_value *to, ckpt_value *state, ckpt_error *err);
+  /* The object that a persistent id names, where there is one already; NULL: persid makes something of a new one. */
+  ckpt_value *(*known)(void *context, const ckpt_value *id);
 } ckpt_pickle_hooks;
 
 /*
