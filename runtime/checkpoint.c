@@ -119,6 +119,17 @@ ckpt_status ckpt_checkpoint_verify(const ckpt_checkpoint *cp, ckpt_error *err) {
   return CKPT_OK;
 }
 
+size_t ckpt_checkpoint_record_count(const ckpt_checkpoint *cp) { return cp->zip == NULL ? 0 : ckpt_zip_count(cp->zip); }
+
+ckpt_record ckpt_checkpoint_record(const ckpt_checkpoint *cp, size_t i) {
+  const ckpt_zip_entry *e = ckpt_zip_entry_at(cp->zip, i);
+  return (ckpt_record){e->name, e->size, e->crc};
+}
+
+ckpt_status ckpt_checkpoint_check_record(const ckpt_checkpoint *cp, size_t i, ckpt_error *err) {
+  return ckpt_zip_check(cp->zip, i, err);
+}
+
 /* ---- save ---- */
 
 /* What was written must read back before it gets a name: a fault of ours is found while the old file is still there. */

@@ -19,7 +19,7 @@ local SETS = { set = true, frozenset = true }
 ---@class difference.Side
 ---@field tensors string[] paths, aliases included
 ---@field plain string[] paths of everything else that says something
----@field at table<string, table> path -> entry of cp:walk()
+---@field at table<string, table> path -> entry of cp:entries()
 
 -- ---- reading one side ----
 
@@ -55,7 +55,7 @@ local function hides_parts(entry) return SETS[entry.kind] or (entry.kind == "obj
 local function read(cp, options)
   local side = { tensors = {}, plain = {}, at = {} }
   local hidden = math.huge -- entries deeper than this belong to one that hides its parts
-  local walk, message, code = cp:walk()
+  local walk, message, code = cp:entries()
   if not walk then return nil, message, code end
   for entry in walk do
     if entry.depth <= hidden then hidden = hides_parts(entry) and entry.depth or math.huge end
