@@ -257,12 +257,6 @@ static int module_save(lua_State *L) {
   const ckpt_value *root;
   if (luaL_testudata(L, 2, CKPT_T_CHECKPOINT) != NULL) {
     const ckpt_checkpoint *cp = ckpt_lua_check_box(L, 2, CKPT_T_CHECKPOINT);
-    if (strcmp(ckpt_checkpoint_format(cp), "torch-zip") != 0) {
-      luaL_pushfail(L);
-      lua_pushfstring(L, "a %s file cannot be written as a torch-zip file as it is", ckpt_checkpoint_format(cp));
-      lua_pushliteral(L, "unsupported");
-      return 3;
-    }
     root = ckpt_checkpoint_root(cp);
   } else {
     ckpt_document **box = lua_newuserdatauv(L, sizeof *box, 0);

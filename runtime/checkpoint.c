@@ -4,11 +4,13 @@
 
 #include <stdlib.h>
 
+#include "dcp.h"
 #include "pth.h"
 
 struct ckpt_checkpoint {
   ckpt_mapping *map;
   ckpt_zip *zip;
+  ckpt_dcp *dcp; /* a directory of torch.distributed.checkpoint, in place of map and zip */
   ckpt_document *doc;
   const char *format;
 };
@@ -92,8 +94,35 @@ ckpt_status ckpt_checkpoint_open_mapping(ckpt_checkpoint **out, ckpt_mapping *ma
   return CKPT_OK;
 }
 
+static ckpt_status read_dcp(ckpt_checkpoint *cp, const char *dir, const ckpt_open_options *options, ckpt_error *err) {
+  CKPT_TRY(ckpt_dcp_open(&cp->dcp, dir, err));
+  cp->doc = ckpt_document_retain(ckpt_dcp_document(cp->dcp));
+  cp->format = "torch-dcp";
+  return options != NULL && options->verify ? ckpt_checkpoint_verify(cp, err) : CKPT_OK;
+}
+
+static ckpt_status open_dcp(ckpt_checkpoint **out, const char *dir, const char *path, const ckpt_open_options *options,
+                            ckpt_error *err) {
+  ckpt_checkpoint *cp = calloc(1, sizeof *cp);
+  if (cp == NULL) return ckpt_fail_nomem(err, sizeof *cp);
+  ckpt_status st = read_dcp(cp, dir, options, err);
+  if (st != CKPT_OK) {
+    ckpt_checkpoint_close(cp);
+    return ckpt_fail_in(err, st, path);
+  }
+  *out = cp;
+  return CKPT_OK;
+}
+
 ckpt_status ckpt_checkpoint_open(ckpt_checkpoint **out, const char *path, const ckpt_open_options *options,
                                  ckpt_error *err) {
+  char *dir = NULL;
+  CKPT_TRY(ckpt_dcp_find(&dir, path, err));
+  if (dir != NULL) {
+    ckpt_status opened = open_dcp(out, dir, path, options, err);
+    free(dir);
+    return opened;
+  }
   ckpt_mapping *map = NULL;
   CKPT_TRY(ckpt_mapping_open(&map, path, err));
   ckpt_status st = ckpt_checkpoint_open_mapping(out, map, path, options, err);
@@ -106,15 +135,19 @@ void ckpt_checkpoint_close(ckpt_checkpoint *cp) {
   ckpt_document_release(cp->doc);
   ckpt_zip_release(cp->zip);
   ckpt_mapping_release(cp->map);
+  ckpt_dcp_close(cp->dcp);
   free(cp);
 }
 
 const char *ckpt_checkpoint_format(const ckpt_checkpoint *cp) { return cp->format; }
-uint64_t ckpt_checkpoint_bytes(const ckpt_checkpoint *cp) { return ckpt_mapping_size(cp->map); }
+uint64_t ckpt_checkpoint_bytes(const ckpt_checkpoint *cp) {
+  return cp->dcp != NULL ? ckpt_dcp_bytes(cp->dcp) : ckpt_mapping_size(cp->map);
+}
 ckpt_document *ckpt_checkpoint_document(const ckpt_checkpoint *cp) { return cp->doc; }
 ckpt_value *ckpt_checkpoint_root(const ckpt_checkpoint *cp) { return ckpt_document_root(cp->doc); }
 
 ckpt_status ckpt_checkpoint_verify(const ckpt_checkpoint *cp, ckpt_error *err) {
+  if (cp->dcp != NULL) return ckpt_dcp_verify(cp->dcp, err);
   for (size_t i = 0; cp->zip != NULL && i < ckpt_zip_count(cp->zip); i++) CKPT_TRY(ckpt_zip_check(cp->zip, i, err));
   return CKPT_OK;
 }

@@ -350,13 +350,21 @@ static ckpt_status op_stack_global(ckpt_machine *m, ckpt_error *err) {
                            err);
 }
 
+/* The arguments as a tuple, which all but a bare argument are. */
+static ckpt_status check_args(ckpt_value **args, ckpt_machine *m, ckpt_how how, ckpt_error *err) {
+  if (how == CKPT_BY_PERSID || (*args)->kind == CKPT_TUPLE) return CKPT_OK;
+  if (how != CKPT_BY_REDUCE || !m->hooks->bare_argument)
+    return ckpt_machine_fail(m, err, CKPT_E_CORRUPT, "constructor arguments that are no tuple");
+  CKPT_TRY(push_seq(m, CKPT_TUPLE, args, 1, err));
+  return ckpt_machine_pop(args, m, err);
+}
+
 /* Pushes an OBJECT and lets the format have a look at it. */
 static ckpt_status push_object(ckpt_machine *m, ckpt_how how, ckpt_value *callable, ckpt_value *args,
                                ckpt_value *kwargs, ckpt_error *err) {
   if (callable != NULL && callable->kind != CKPT_CLASS && callable->kind != CKPT_OBJECT)
     return ckpt_machine_fail(m, err, CKPT_E_CORRUPT, "an object made by something that is no class or function");
-  if (how != CKPT_BY_PERSID && args->kind != CKPT_TUPLE)
-    return ckpt_machine_fail(m, err, CKPT_E_CORRUPT, "constructor arguments that are no tuple");
+  CKPT_TRY(check_args(&args, m, how, err));
   ckpt_value *v = ckpt_value_make_object(m->doc, how, callable, args, err);
   if (v == NULL) return ckpt_machine_push(m, NULL, err);
   v->made->kwargs = kwargs;

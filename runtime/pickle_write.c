@@ -294,7 +294,10 @@ static ckpt_status write_storage_key(writer *w, size_t number) {
   return ckpt_ptrmap_set(&w->storage_keys, at, id, w->err);
 }
 
-/* A persistent id that came from a file: the same tuple with the storage's new key. */
+/*
+ * A persistent id that came from a file: the same tuple with the storage's new key. What is memoised is the tuple, which
+ * nothing gets again: a storage object that the file memoised (TorchScript does) is written once more, as Python would.
+ */
 static ckpt_status write_persid(writer *w, const ckpt_value *v) {
   const ckpt_value *id = v->made->args;
   size_t number;
@@ -304,7 +307,7 @@ static ckpt_status write_persid(writer *w, const ckpt_value *v) {
   }
   CKPT_TRY(number_storage(&number, w, v->made->storage, v->made->storage));
   CKPT_TRY(emit_op(w, '('));
-  CKPT_TRY(push_all(w, (task[]){op('t'), {PUT, NULL, v, 0}, op('Q')}, 3));
+  CKPT_TRY(push_all(w, (task[]){op('t'), {PUT, NULL, &v->made->storage, 0}, op('Q')}, 3));
   for (size_t i = 5; i-- > 0;) {
     task part = i == 2 ? (task){STORAGE_KEY, NULL, NULL, number} : save(id->as.seq.items[i]);
     CKPT_TRY(push(w, part));
