@@ -152,7 +152,7 @@ static ckpt_status become_tensor(ckpt_torch_builder *b, ckpt_value *v, ckpt_tens
   CKPT_TRY(ckpt_document_own_tensor(b->doc, t, err));
   v->kind = CKPT_TENSOR;
   v->as.tensor = t;
-  return CKPT_OK;
+  return ckpt_document_note_tensor(b->doc, v, err);
 }
 
 static ckpt_status make_view(ckpt_tensor **out, const ckpt_value *args, ckpt_storage *storage,

@@ -6,6 +6,8 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
+#include "ptrmap.h"
+
 typedef struct owned { /* things that live outside the arena and go with the document */
   struct owned *next;
   ckpt_tensor *tensor;
@@ -17,6 +19,7 @@ struct ckpt_document {
   ckpt_arena arena;
   ckpt_value *root;
   owned *owned;
+  ckpt_ptrmap values; /* tensor -> the address of its value */
   ckpt_strmap keys; /* strings used as dict keys, so that equal ones are one value, as interned ones are in Python */
   ckpt_value **key_values;
   size_t n_keys, key_capacity;
@@ -51,6 +54,7 @@ void ckpt_document_release(ckpt_document *doc) {
     ckpt_tensor_release(o->tensor);
     ckpt_storage_release(o->storage);
   }
+  ckpt_ptrmap_free(&doc->values);
   ckpt_strmap_free(&doc->keys);
   free(doc->key_values);
   ckpt_arena_free(&doc->arena);
@@ -94,6 +98,15 @@ ckpt_status ckpt_document_own_storage(ckpt_document *doc, ckpt_storage *s, ckpt_
   ckpt_storage_release(s);
   if (err != NULL) *err = here;
   return here.status;
+}
+
+ckpt_status ckpt_document_note_tensor(ckpt_document *doc, ckpt_value *v, ckpt_error *err) {
+  return ckpt_ptrmap_set(&doc->values, v->as.tensor, (size_t)(uintptr_t)v, err);
+}
+
+ckpt_value *ckpt_document_value_of(const ckpt_document *doc, const ckpt_tensor *t) {
+  size_t at = ckpt_ptrmap_get(&doc->values, t);
+  return at == SIZE_MAX ? NULL : (ckpt_value *)(uintptr_t)at;
 }
 
 /* ---- raw builders ---- */
@@ -359,11 +372,13 @@ ckpt_status ckpt_value_new_tensor(ckpt_value **out, ckpt_document *doc, ckpt_ten
   CKPT_TRY(new_kind(&v, doc, CKPT_TENSOR, err));
   CKPT_TRY(ckpt_document_own_tensor(doc, ckpt_tensor_retain(t), err));
   v->as.tensor = t;
+  CKPT_TRY(ckpt_document_note_tensor(doc, v, err));
   *out = v;
   return CKPT_OK;
 }
 
 ckpt_status ckpt_value_append(ckpt_value *list, ckpt_document *doc, ckpt_value *item, ckpt_error *err) {
+  if (list->kind == CKPT_OBJECT) return ckpt_seq_push(&list->as.object->items, doc, item, err);
   if ((list->kind != CKPT_LIST && list->kind != CKPT_TUPLE) || list == &doc->empty_tuple)
     return wrong_kind(list, "list", err);
   return ckpt_seq_push(&list->as.seq, doc, item, err);

@@ -59,6 +59,7 @@ static ckpt_value *child(const ckpt_value *v, const char *text, size_t n) {
   if (state != NULL && state->kind == CKPT_DICT) found = in_dict(state->as.dict, text, n);
   if (found != NULL || v->kind == CKPT_DICT) return found;
   if (n == 5 && memcmp(text, "state", 5) == 0) return state;
+  if (n == 6 && memcmp(text, "kwargs", 6) == 0) return v->made->kwargs;
   return n == 4 && memcmp(text, "args", 4) == 0 ? v->made->args : NULL;
 }
 

@@ -301,6 +301,37 @@ CKPT_API ckpt_value *ckpt_value_object_class(const ckpt_value *v);
 CKPT_API ckpt_value *ckpt_value_object_args(const ckpt_value *v);
 CKPT_API ckpt_value *ckpt_value_object_state(const ckpt_value *v);
 
+/* How a pickle makes an object. The state, items and pairs are given to it afterwards. */
+typedef enum ckpt_how {
+  CKPT_BY_REDUCE,    /* callable(*args) */
+  CKPT_BY_NEWOBJ,    /* callable.__new__(callable, *args) */
+  CKPT_BY_NEWOBJ_EX, /* the same with kwargs */
+  CKPT_BY_PERSID     /* a persistent id; args is the id itself */
+} ckpt_how;
+
+/* Attributes: the state of an OBJECT, or what an OrderedDict carries beside its pairs (`_metadata`); may be NULL. */
+CKPT_API ckpt_value *ckpt_value_state(const ckpt_value *v);
+
+/* The value under any key of a DICT or OBJECT, compared as Python does (1 == 1.0 == True; tuples by their items). */
+CKPT_API ckpt_value *ckpt_value_find(const ckpt_value *v, const ckpt_value *key);
+
+/* True if `item` is in a SET or FROZENSET, or a key of a DICT. Linear for sets. */
+CKPT_API bool ckpt_value_contains(const ckpt_value *v, const ckpt_value *item);
+
+/*
+ * An INT of any length in decimal, or as Python's hex(); free() the text. Decimal is quadratic: beyond 16 KiB of number
+ * it is CKPT_E_LIMIT. CKPT_E_TYPE for another kind.
+ */
+CKPT_API ckpt_status ckpt_value_int_text(char **out, size_t *n, const ckpt_value *v, bool hex, ckpt_error *err);
+
+/*
+ * Equality as Python's == has it, cycles included: numbers by value, dicts whatever their order (two OrderedDicts in
+ * order), NaN only with itself; tensors bit for bit in dtype, shape and logical contents; objects by class, arguments
+ * and what they were given. Attributes of OrderedDicts do not count. Time is near-linear in the size of both.
+ * CKPT_E_CORRUPT or CKPT_E_NOMEM if a tensor's bytes cannot be had.
+ */
+CKPT_API ckpt_status ckpt_value_equal(bool *out, const ckpt_value *a, const ckpt_value *b, ckpt_error *err);
+
 /* Builders: a new value of `doc`. Strings and bytes are copied; a tensor is retained until the document goes. */
 CKPT_API ckpt_status ckpt_value_new_none(ckpt_value **out, ckpt_document *doc, ckpt_error *err);
 CKPT_API ckpt_status ckpt_value_new_bool(ckpt_value **out, ckpt_document *doc, bool b, ckpt_error *err);
@@ -313,11 +344,74 @@ CKPT_API ckpt_status ckpt_value_new_list(ckpt_value **out, ckpt_document *doc, c
 CKPT_API ckpt_status ckpt_value_new_tuple(ckpt_value **out, ckpt_document *doc, ckpt_error *err);
 CKPT_API ckpt_status ckpt_value_new_dict(ckpt_value **out, ckpt_document *doc, bool ordered, ckpt_error *err);
 CKPT_API ckpt_status ckpt_value_new_tensor(ckpt_value **out, ckpt_document *doc, ckpt_tensor *t, ckpt_error *err);
+CKPT_API ckpt_status ckpt_value_new_bytearray(ckpt_value **out, ckpt_document *doc, const void *s, size_t n,
+                                              ckpt_error *err);
+CKPT_API ckpt_status ckpt_value_new_set(ckpt_value **out, ckpt_document *doc, bool frozen, ckpt_error *err);
+CKPT_API ckpt_status ckpt_value_new_complex(ckpt_value **out, ckpt_document *doc, double re, double im,
+                                            ckpt_error *err);
 
-/* Append to a LIST or TUPLE; set a key of a DICT (replaces, keeping the place). Values must be of one document. */
+/* An integer from decimal digits (4300 at most, as in Python) or from "0x" and hexadecimal ones; a sign may precede. */
+CKPT_API ckpt_status ckpt_value_new_int_text(ckpt_value **out, ckpt_document *doc, const char *text, size_t n,
+                                             ckpt_error *err);
+
+/* A Python name, such as ("torch", "float32"); nothing looks whether there is one. */
+CKPT_API ckpt_status ckpt_value_new_class(ckpt_value **out, ckpt_document *doc, const char *module, const char *name,
+                                          ckpt_error *err);
+
+/*
+ * An object of any class: `callable` a CLASS or OBJECT, `args` a TUPLE, `kwargs` a DICT for CKPT_BY_NEWOBJ_EX and else
+ * NULL. State, items and pairs are given to it by ckpt_value_set_state, ckpt_value_append and ckpt_value_put.
+ */
+CKPT_API ckpt_status ckpt_value_new_object(ckpt_value **out, ckpt_document *doc, ckpt_how how, ckpt_value *callable,
+                                           ckpt_value *args, ckpt_value *kwargs, ckpt_error *err);
+
+/* torch.Size, torch.device (no index: a negative one), torch.dtype and nn.Parameter as torch.save writes them. */
+CKPT_API ckpt_status ckpt_value_new_size(ckpt_value **out, ckpt_document *doc, size_t n, const int64_t *dims,
+                                         ckpt_error *err);
+CKPT_API ckpt_status ckpt_value_new_device(ckpt_value **out, ckpt_document *doc, const char *type, int index,
+                                           ckpt_error *err);
+CKPT_API ckpt_status ckpt_value_new_dtype(ckpt_value **out, ckpt_document *doc, ckpt_dtype dtype, ckpt_error *err);
+CKPT_API ckpt_status ckpt_value_new_parameter(ckpt_value **out, ckpt_document *doc, const ckpt_tensor *t,
+                                              bool requires_grad, ckpt_error *err);
+
+/* Append to a LIST, an OBJECT or a TUPLE that is being built; set a key of a DICT (replaces, keeping the place). Values
+ * must be of one document. */
 CKPT_API ckpt_status ckpt_value_append(ckpt_value *list, ckpt_document *doc, ckpt_value *item, ckpt_error *err);
 CKPT_API ckpt_status ckpt_value_set(ckpt_value *dict, ckpt_document *doc, const char *key, ckpt_value *item,
                                     ckpt_error *err);
+
+/*
+ * Editing in place. All values must be of one document; indices count from 0. CKPT_E_TYPE for a value of another kind
+ * (tuples and frozensets cannot be changed) or an unhashable key, CKPT_E_RANGE past the end, CKPT_E_NOTFOUND for a key
+ * or item that is not there. What a file had built by a call is written as it is after the edit. Pairs and items of an
+ * OBJECT that subclasses dict or list are edited alike. A key or item must not be changed itself while it is one.
+ */
+CKPT_API ckpt_status ckpt_value_put(ckpt_value *dict, ckpt_document *doc, ckpt_value *key, ckpt_value *item,
+                                    ckpt_error *err);
+CKPT_API ckpt_status ckpt_value_remove_key(ckpt_value *dict, const ckpt_value *key, ckpt_error *err);
+CKPT_API ckpt_status ckpt_value_replace(ckpt_value *list, size_t i, ckpt_value *item, ckpt_error *err);
+CKPT_API ckpt_status ckpt_value_insert(ckpt_value *list, ckpt_document *doc, size_t i, ckpt_value *item,
+                                       ckpt_error *err);
+CKPT_API ckpt_status ckpt_value_remove_item(ckpt_value *list, size_t i, ckpt_error *err);
+
+/* Appends the items of a list, tuple or set. */
+CKPT_API ckpt_status ckpt_value_extend(ckpt_value *list, ckpt_document *doc, const ckpt_value *from, ckpt_error *err);
+
+/* Of a SET; linear. Adding what is there already changes nothing. */
+CKPT_API ckpt_status ckpt_value_add(ckpt_value *set, ckpt_document *doc, ckpt_value *item, ckpt_error *err);
+CKPT_API ckpt_status ckpt_value_discard(ckpt_value *set, ckpt_document *doc, const ckpt_value *item, ckpt_error *err);
+
+/* Gives an OBJECT its state, or an OrderedDict its attributes; NULL takes them away. */
+CKPT_API ckpt_status ckpt_value_set_state(ckpt_value *v, ckpt_value *state, ckpt_error *err);
+
+/*
+ * A copy of `v` in another document, in which `map` has seen each tensor once, at its first path (as a listing has it).
+ * *t is the tensor: it stays, or `map` puts another into it (that reference passes on), or NULL to leave it out: then
+ * a dict has no such entry and a list has None. Sharing is kept. A parameter stays one, attributes of tensors stay.
+ */
+typedef ckpt_status (*ckpt_map_function)(void *context, ckpt_tensor **t, const char *path, ckpt_error *err);
+CKPT_API ckpt_status ckpt_value_map(ckpt_value **out, ckpt_document *doc, const ckpt_value *v, ckpt_map_function map,
+                                    void *context, ckpt_error *err);
 
 /* ---- State dicts ------------------------------------------------------------------------------------- */
 
@@ -420,6 +514,25 @@ CKPT_API ckpt_status ckpt_listing_everything(ckpt_listing **out, const ckpt_valu
 CKPT_API void ckpt_listing_free(ckpt_listing *listing);
 CKPT_API size_t ckpt_listing_count(const ckpt_listing *listing);
 CKPT_API const ckpt_listing_entry *ckpt_listing_entry_at(const ckpt_listing *listing, size_t i); /* NULL past the end */
+
+/*
+ * Everything of a value, one step at a time: the value itself at path "", then its parts before what follows them. What
+ * is shared is given at each of its paths, but gone into only at the first: the others have `again` set. So a walk ends
+ * on cycles and has at most as many steps as the file has references. The graph may be edited during a walk as long as
+ * nothing is taken out of what is being walked. CKPT_E_LIMIT for a path of more than 64 KiB.
+ */
+typedef struct ckpt_walk ckpt_walk;
+
+typedef struct ckpt_walk_step {
+  const char *path;  /* valid until the next step; may hold NULs, as keys may */
+  size_t length;     /* of the path */
+  ckpt_value *value; /* NULL: the walk is over */
+  bool again;        /* it was given before, at another path */
+} ckpt_walk_step;
+
+CKPT_API ckpt_status ckpt_walk_new(ckpt_walk **out, const ckpt_value *root, ckpt_error *err);
+CKPT_API ckpt_status ckpt_walk_next(ckpt_walk_step *step, ckpt_walk *walk, ckpt_error *err);
+CKPT_API void ckpt_walk_free(ckpt_walk *walk);
 
 /* ---- Save -------------------------------------------------------------------------------------------- */
 
