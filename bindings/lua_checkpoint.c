@@ -1,5 +1,5 @@
 /*
- * lua_checkpoint.c - type ckpt.checkpoint (an open file) and ckpt.save.
+ * lua_checkpoint.c - type ckpt.checkpoint: an open file. Saving is lua_save.c's.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -231,6 +231,12 @@ static int checkpoint_index(lua_State *L) {
     lua_pushstring(L, ckpt_checkpoint_format(cp));
   } else if (strcmp(field, "bytes") == 0) {
     lua_pushinteger(L, (lua_Integer)ckpt_checkpoint_bytes(cp));
+  } else if (strcmp(field, "metadata") == 0) {
+    ckpt_value *metadata = ckpt_checkpoint_metadata(cp);
+    if (metadata == NULL)
+      lua_pushnil(L);
+    else
+      ckpt_lua_push_value(L, ckpt_checkpoint_document(cp), metadata);
   } else if (strcmp(field, "path") == 0) {
     lua_getiuservalue(L, 1, 1);
   } else {
@@ -238,41 +244,6 @@ static int checkpoint_index(lua_State *L) {
     lua_getfield(L, -1, field);
   }
   return 1;
-}
-
-/* ---- save ---- */
-
-static int document_gc(lua_State *L) {
-  ckpt_document **box = luaL_checkudata(L, 1, "ckpt.document");
-  ckpt_document_release(*box);
-  *box = NULL;
-  return 0;
-}
-
-/* ckpt.save(path, value) -> true; a checkpoint as value is saved whole, as it was read */
-static int module_save(lua_State *L) {
-  ckpt_error err;
-  const char *path = ckpt_lua_check_text(L, 1);
-  luaL_checkany(L, 2);
-  const ckpt_value *root;
-  if (luaL_testudata(L, 2, CKPT_T_CHECKPOINT) != NULL) {
-    const ckpt_checkpoint *cp = ckpt_lua_check_box(L, 2, CKPT_T_CHECKPOINT);
-    root = ckpt_checkpoint_root(cp);
-  } else {
-    ckpt_document **box = lua_newuserdatauv(L, sizeof *box, 0);
-    *box = NULL;
-    luaL_setmetatable(L, "ckpt.document");
-    if (ckpt_document_new(box, &err) != CKPT_OK) return ckpt_lua_fail(L, &err);
-    root = ckpt_lua_to_value(L, 2, *box);
-  }
-  if (ckpt_save_file(path, root, &err) != CKPT_OK) return ckpt_lua_fail(L, &err);
-  lua_pushboolean(L, 1);
-  return 1;
-}
-
-static void simple_type(lua_State *L, const char *name, lua_CFunction gc) {
-  luaL_Reg meta[] = {{"__gc", gc}, {NULL, NULL}};
-  ckpt_lua_new_type(L, name, meta, NULL);
 }
 
 void ckpt_lua_open_checkpoint(lua_State *L) {
@@ -290,9 +261,9 @@ void ckpt_lua_open_checkpoint(lua_State *L) {
                                      {"check_record", checkpoint_check_record},
                                      {"close", checkpoint_close},
                                      {NULL, NULL}};
-  static const luaL_Reg functions[] = {{"open", module_open}, {"save", module_save}, {NULL, NULL}};
-  simple_type(L, "ckpt.listing", listing_gc);
-  simple_type(L, "ckpt.document", document_gc);
+  static const luaL_Reg listing[] = {{"__gc", listing_gc}, {NULL, NULL}};
+  static const luaL_Reg functions[] = {{"open", module_open}, {NULL, NULL}};
+  ckpt_lua_new_type(L, "ckpt.listing", listing, NULL);
   ckpt_lua_new_type(L, CKPT_T_CHECKPOINT, meta, methods);
   luaL_setfuncs(L, functions, 0); /* into the module's table on the top */
 }

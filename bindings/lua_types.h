@@ -24,6 +24,7 @@ void ckpt_lua_open_tensor(lua_State *L);
 void ckpt_lua_open_state_dict(lua_State *L);
 void ckpt_lua_open_value(lua_State *L);
 void ckpt_lua_open_checkpoint(lua_State *L);
+void ckpt_lua_open_save(lua_State *L);
 void ckpt_lua_open_checkpointer(lua_State *L);
 
 /* A metatable with __name, __metatable = false and these functions; `methods` go behind __index unless it has one. */

@@ -1,18 +1,21 @@
-/* checkpoint.c - one door for every format: found by content when reading, checked before it gets its name when
- * written. */
+/* checkpoint.c - one door for every format, found by content when reading. Writing is save.c's. */
 #include "checkpoint.h"
 
 #include <stdlib.h>
 
 #include "dcp.h"
 #include "pth.h"
+#include "safetensors.h"
+#include "shards.h"
 
 struct ckpt_checkpoint {
   ckpt_mapping *map;
   ckpt_zip *zip;
   ckpt_dcp *dcp; /* a directory of torch.distributed.checkpoint, in place of map and zip */
   ckpt_document *doc;
+  ckpt_value *metadata; /* of the document; NULL: none */
   const char *format;
+  ckpt_shards shards; /* of a set: cp->map is its index then */
 };
 
 /* ---- open ---- */
@@ -22,6 +25,11 @@ typedef ckpt_status (*reader)(ckpt_checkpoint *cp, ckpt_error *err);
 static ckpt_status read_zip(ckpt_checkpoint *cp, ckpt_error *err) {
   CKPT_TRY(ckpt_zip_open(&cp->zip, cp->map, 0, ckpt_mapping_size(cp->map), err));
   return ckpt_pth_read(&cp->doc, &cp->format, cp->zip, err);
+}
+
+static ckpt_status read_safetensors(ckpt_checkpoint *cp, ckpt_error *err) {
+  cp->format = "safetensors";
+  return ckpt_safetensors_read(&cp->doc, &cp->metadata, cp->map, err);
 }
 
 static bool starts(const ckpt_mapping *map, const void *bytes, size_t n) {
@@ -45,11 +53,6 @@ static bool is_tar(const ckpt_mapping *map) {
   return ckpt_mapping_size(map) >= 262 && memcmp(ckpt_mapping_data(map) + 257, "ustar", 5) == 0;
 }
 
-static bool is_safetensors(const ckpt_mapping *map) {
-  size_t size = ckpt_mapping_size(map);
-  return size >= 9 && ckpt_mapping_data(map)[8] == '{' && ckpt_le64(ckpt_mapping_data(map)) <= size - 8;
-}
-
 static bool is_pickle(const ckpt_mapping *map) {
   return ckpt_mapping_size(map) >= 2 && ckpt_mapping_data(map)[0] == 0x80 && ckpt_mapping_data(map)[1] <= 5;
 }
@@ -58,7 +61,7 @@ static const format formats[] = {
     {is_zip, read_zip, "a PyTorch zip file"},
     {is_tar, NULL, "a PyTorch 0.1 tar file"},
     {is_legacy, NULL, "a PyTorch legacy file (before 1.6)"},
-    {is_safetensors, NULL, "a safetensors file"},
+    {ckpt_safetensors_is, read_safetensors, "a safetensors file"},
     {is_pickle, NULL, "a bare pickle"},
 };
 
@@ -114,25 +117,56 @@ static ckpt_status open_dcp(ckpt_checkpoint **out, const char *dir, const char *
   return CKPT_OK;
 }
 
+static ckpt_status read_set(ckpt_checkpoint *cp, const char *path, ckpt_error *err) {
+  cp->format = "sharded";
+  return ckpt_shards_read(&cp->shards, &cp->doc, &cp->metadata, cp->map, path, err);
+}
+
+static ckpt_status open_set(ckpt_checkpoint **out, ckpt_mapping *map, const char *path,
+                            const ckpt_open_options *options, ckpt_error *err) {
+  ckpt_checkpoint *cp = calloc(1, sizeof *cp);
+  if (cp == NULL) return ckpt_fail_nomem(err, sizeof *cp);
+  cp->map = ckpt_mapping_retain(map);
+  ckpt_status st = read_set(cp, path, err);
+  if (st == CKPT_OK && options != NULL && options->verify) st = ckpt_checkpoint_verify(cp, err);
+  if (st != CKPT_OK) {
+    ckpt_checkpoint_close(cp);
+    return ckpt_fail_in(err, st, path);
+  }
+  *out = cp;
+  return CKPT_OK;
+}
+
+static ckpt_status open_file(ckpt_checkpoint **out, const char *path, const ckpt_open_options *options,
+                             ckpt_error *err) {
+  ckpt_mapping *map = NULL;
+  CKPT_TRY(ckpt_mapping_open(&map, path, err));
+  bool set = ckpt_shard_index_is(map);
+  ckpt_status st =
+      set ? open_set(out, map, path, options, err) : ckpt_checkpoint_open_mapping(out, map, path, options, err);
+  ckpt_mapping_release(map);
+  return st;
+}
+
 ckpt_status ckpt_checkpoint_open(ckpt_checkpoint **out, const char *path, const ckpt_open_options *options,
                                  ckpt_error *err) {
-  char *dir = NULL;
+  char *dir = NULL, *index = NULL;
   CKPT_TRY(ckpt_dcp_find(&dir, path, err));
   if (dir != NULL) {
     ckpt_status opened = open_dcp(out, dir, path, options, err);
     free(dir);
     return opened;
   }
-  ckpt_mapping *map = NULL;
-  CKPT_TRY(ckpt_mapping_open(&map, path, err));
-  ckpt_status st = ckpt_checkpoint_open_mapping(out, map, path, options, err);
-  ckpt_mapping_release(map);
+  CKPT_TRY(ckpt_shards_find(&index, path, err));
+  ckpt_status st = open_file(out, index == NULL ? path : index, options, err);
+  free(index);
   return st;
 }
 
 void ckpt_checkpoint_close(ckpt_checkpoint *cp) {
   if (cp == NULL) return;
   ckpt_document_release(cp->doc);
+  ckpt_shards_close(&cp->shards);
   ckpt_zip_release(cp->zip);
   ckpt_mapping_release(cp->map);
   ckpt_dcp_close(cp->dcp);
@@ -141,15 +175,17 @@ void ckpt_checkpoint_close(ckpt_checkpoint *cp) {
 
 const char *ckpt_checkpoint_format(const ckpt_checkpoint *cp) { return cp->format; }
 uint64_t ckpt_checkpoint_bytes(const ckpt_checkpoint *cp) {
-  return cp->dcp != NULL ? ckpt_dcp_bytes(cp->dcp) : ckpt_mapping_size(cp->map);
+  if (cp->dcp != NULL) return ckpt_dcp_bytes(cp->dcp);
+  return ckpt_mapping_size(cp->map) + ckpt_shards_bytes(&cp->shards);
 }
 ckpt_document *ckpt_checkpoint_document(const ckpt_checkpoint *cp) { return cp->doc; }
 ckpt_value *ckpt_checkpoint_root(const ckpt_checkpoint *cp) { return ckpt_document_root(cp->doc); }
+ckpt_value *ckpt_checkpoint_metadata(const ckpt_checkpoint *cp) { return cp->metadata; }
 
 ckpt_status ckpt_checkpoint_verify(const ckpt_checkpoint *cp, ckpt_error *err) {
   if (cp->dcp != NULL) return ckpt_dcp_verify(cp->dcp, err);
   for (size_t i = 0; cp->zip != NULL && i < ckpt_zip_count(cp->zip); i++) CKPT_TRY(ckpt_zip_check(cp->zip, i, err));
-  return CKPT_OK;
+  return ckpt_shards_verify(&cp->shards, err);
 }
 
 size_t ckpt_checkpoint_record_count(const ckpt_checkpoint *cp) { return cp->zip == NULL ? 0 : ckpt_zip_count(cp->zip); }
@@ -161,65 +197,4 @@ ckpt_record ckpt_checkpoint_record(const ckpt_checkpoint *cp, size_t i) {
 
 ckpt_status ckpt_checkpoint_check_record(const ckpt_checkpoint *cp, size_t i, ckpt_error *err) {
   return ckpt_zip_check(cp->zip, i, err);
-}
-
-/* ---- save ---- */
-
-/* What was written must read back before it gets a name: a fault of ours is found while the old file is still there. */
-static ckpt_status check_output(const ckpt_output *o, const char *name, ckpt_error *err) {
-  ckpt_mapping *map = NULL;
-  ckpt_checkpoint *cp = NULL;
-  CKPT_TRY(ckpt_mapping_open_fd(&map, ckpt_output_fd(o), name, err));
-  ckpt_status st = ckpt_checkpoint_open_mapping(&cp, map, name, NULL, err);
-  ckpt_checkpoint_close(cp);
-  ckpt_mapping_release(map);
-  return st;
-}
-
-static ckpt_status write_output(ckpt_output *o, const ckpt_pickle *pickle, const char *prefix, const char *name,
-                                ckpt_error *err) {
-  CKPT_TRY(ckpt_pth_write(ckpt_output_sink(o), pickle, prefix, err));
-  return check_output(o, name, err);
-}
-
-static ckpt_status publish_pickle(ckpt_dir *dir, const char *name, const ckpt_pickle *pickle, uint64_t *bytes,
-                                  ckpt_error *err) {
-  char prefix[256];
-  ckpt_output *o = NULL;
-  CKPT_TRY(ckpt_pth_prefix(prefix, sizeof prefix, name, err));
-  uint64_t size = 0;
-  CKPT_TRY(ckpt_pth_measure(&size, pickle, prefix, err));
-  CKPT_TRY(ckpt_output_begin(&o, dir, size, err));
-  ckpt_status st = write_output(o, pickle, prefix, name, err);
-  if (st != CKPT_OK) {
-    ckpt_output_abandon(o);
-    return st;
-  }
-  CKPT_TRY(ckpt_output_commit(o, name, err));
-  if (bytes != NULL) *bytes = size;
-  return CKPT_OK;
-}
-
-ckpt_status ckpt_checkpoint_publish(ckpt_dir *dir, const char *name, const ckpt_value *root, uint64_t *bytes,
-                                    ckpt_error *err) {
-  ckpt_pickle pickle = {0};
-  CKPT_TRY(ckpt_pickle_write(&pickle, root, err));
-  ckpt_status st = publish_pickle(dir, name, &pickle, bytes, err);
-  ckpt_pickle_free(&pickle);
-  return st;
-}
-
-ckpt_status ckpt_save_file(const char *path, const ckpt_value *root, ckpt_error *err) {
-  const char *slash = strrchr(path, '/'), *name = slash == NULL ? path : slash + 1;
-  size_t n = slash == NULL ? 1 : slash == path ? 1 : (size_t)(slash - path);
-  char *parent = malloc(n + 1);
-  if (parent == NULL) return ckpt_fail_nomem(err, n + 1);
-  memcpy(parent, slash == NULL ? "." : path, n);
-  parent[n] = '\0';
-  ckpt_dir *dir = NULL;
-  ckpt_status st = ckpt_dir_open(&dir, parent, false, false, NULL, err);
-  if (st == CKPT_OK) st = ckpt_checkpoint_publish(dir, name, root, NULL, err);
-  ckpt_dir_close(dir);
-  free(parent);
-  return st;
 }

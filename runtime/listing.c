@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "children.h"
+#include "listing.h"
 #include "ptrmap.h"
 
 enum { MAX_REVISITS = 1000000, MAX_PATHS = 1 << 28 /* bytes of all paths together */ };
@@ -23,6 +24,8 @@ struct ckpt_listing {
   size_t n, capacity;
 };
 
+typedef enum listing_kind { OF_NOTE, LEAVES, EVERYTHING } listing_kind; /* OF_NOTE: tensors and opaque objects */
+
 typedef struct walk {
   ckpt_listing *list;
   place *places;
@@ -32,9 +35,17 @@ typedef struct walk {
   ckpt_ptrmap entries;  /* value -> its entry */
   ckpt_ptrmap storages; /* storage -> group */
   size_t n_storages, n_aliases, revisits;
-  bool everything; /* list containers and scalars too */
+  listing_kind kind;
+  bool attribute; /* the child at hand is an attribute of an OrderedDict */
   ckpt_error *err;
 } walk;
+
+/* What a listing for people leaves out is an error in one that a file is written from. */
+static ckpt_status too_many(const walk *w, const char *what) {
+  if (w->kind != LEAVES) return CKPT_OK;
+  return ckpt_fail(w->err, CKPT_E_LIMIT, -1, "too many %s: shared values are reached in more ways than are counted",
+                   what);
+}
 
 /* ---- entries ---- */
 
@@ -70,7 +81,7 @@ static ckpt_status add_entry(walk *w, const ckpt_value *v) {
 
 /* Alias arrays double, so their capacity is the next power of two. */
 static ckpt_status add_alias(walk *w, size_t at) {
-  if (w->n_aliases++ >= CKPT_MAX_ALIASES) return CKPT_OK;
+  if (w->n_aliases++ >= CKPT_MAX_ALIASES) return too_many(w, "second names");
   ckpt_listing_entry *e = &w->list->entries[at];
   const char *path = copy_path(w);
   if (path == NULL) return w->err->status;
@@ -105,15 +116,30 @@ static bool has_identity(const ckpt_value *v) {
   return v->kind == CKPT_TENSOR || ckpt_value_is_opaque(v) || (ckpt_value_has_children(v) && v->kind != CKPT_TUPLE);
 }
 
+static bool is_leaf(const walk *w, const ckpt_value *v) {
+  if (v->kind == CKPT_TENSOR || ckpt_value_is_opaque(v)) return false;
+  if (w->attribute || v->kind == CKPT_OBJECT || !ckpt_value_has_children(v)) return true;
+  return ckpt_value_count(v) == 0 && ckpt_value_state(v) == NULL;
+}
+
+static ckpt_status check_name(const walk *w, const ckpt_value *v) {
+  bool whole = memchr(w->path.text, 0, w->path.length) == NULL;
+  if (w->kind != LEAVES || v->kind != CKPT_TENSOR || whole) return CKPT_OK;
+  return ckpt_fail(w->err, CKPT_E_UNSUPPORTED, -1, "the path of a tensor holds a NUL: it begins '%.200s'",
+                   w->path.text);
+}
+
 /* A value at the current path: list it, note an alias, go into it. */
 static ckpt_status visit(walk *w, const ckpt_value *v) {
-  bool listed = w->everything || v->kind == CKPT_TENSOR || ckpt_value_is_opaque(v);
+  if (w->kind == LEAVES && is_leaf(w, v)) return add_entry(w, v);
+  bool listed = w->kind == EVERYTHING || v->kind == CKPT_TENSOR || ckpt_value_is_opaque(v);
   size_t at = listed && has_identity(v) ? ckpt_ptrmap_get(&w->entries, v) : SIZE_MAX;
+  CKPT_TRY(check_name(w, v));
   if (listed) CKPT_TRY(at == SIZE_MAX ? add_entry(w, v) : add_alias(w, at));
   if (!ckpt_value_has_children(v)) return CKPT_OK;
   size_t seen = ckpt_ptrmap_get(&w->seen, v);
   if (seen == 0) return CKPT_OK; /* a cycle */
-  if (seen != SIZE_MAX && ++w->revisits > MAX_REVISITS) return CKPT_OK;
+  if (seen != SIZE_MAX && ++w->revisits > MAX_REVISITS) return too_many(w, "shared containers");
   return enter(w, v);
 }
 
@@ -121,6 +147,7 @@ static ckpt_status step(walk *w) {
   place *p = &w->places[w->n - 1];
   const ckpt_value *v = NULL;
   ckpt_path_cut(&w->path, p->path);
+  w->attribute = p->value->kind == CKPT_DICT && p->next >= ckpt_value_pair_count(p->value);
   if (w->revisits > 0 && ++w->revisits > MAX_REVISITS) w->revisits = MAX_REVISITS;
   CKPT_TRY(ckpt_value_child(&v, &w->path, p->value, p->next++, w->err));
   if (v != NULL) return visit(w, v);
@@ -135,9 +162,9 @@ static ckpt_status run(walk *w, const ckpt_value *root) {
   return CKPT_OK;
 }
 
-static ckpt_status list(ckpt_listing **out, const ckpt_value *root, bool everything, ckpt_error *err) {
+static ckpt_status make(ckpt_listing **out, const ckpt_value *root, listing_kind kind, ckpt_error *err) {
   ckpt_error here = {0};
-  walk w = {.list = calloc(1, sizeof(ckpt_listing)), .everything = everything, .err = &here};
+  walk w = {.list = calloc(1, sizeof(ckpt_listing)), .kind = kind, .err = &here};
   if (w.list != NULL) w.list->arena.limit = MAX_PATHS;
   ckpt_status st = w.list == NULL ? ckpt_fail_nomem(&here, sizeof(ckpt_listing)) : run(&w, root);
   ckpt_path_free(&w.path);
@@ -155,11 +182,15 @@ static ckpt_status list(ckpt_listing **out, const ckpt_value *root, bool everyth
 }
 
 ckpt_status ckpt_listing_new(ckpt_listing **out, const ckpt_value *root, ckpt_error *err) {
-  return list(out, root, false, err);
+  return make(out, root, OF_NOTE, err);
 }
 
 ckpt_status ckpt_listing_everything(ckpt_listing **out, const ckpt_value *root, ckpt_error *err) {
-  return list(out, root, true, err);
+  return make(out, root, EVERYTHING, err);
+}
+
+ckpt_status ckpt_listing_leaves(ckpt_listing **out, const ckpt_value *root, ckpt_error *err) {
+  return make(out, root, LEAVES, err);
 }
 
 void ckpt_listing_free(ckpt_listing *listing) {

@@ -473,6 +473,12 @@ CKPT_API uint64_t ckpt_checkpoint_bytes(const ckpt_checkpoint *cp);     /* size 
 CKPT_API ckpt_document *ckpt_checkpoint_document(const ckpt_checkpoint *cp);
 CKPT_API ckpt_value *ckpt_checkpoint_root(const ckpt_checkpoint *cp);
 
+/*
+ * What a file says of itself beside its tensors, a dict: `__metadata__` of a safetensors file (strings), `metadata` of a
+ * sharded set's index and what its shards say besides. NULL if it says nothing, and for formats that have no place for it. Lives as long as the document.
+ */
+CKPT_API ckpt_value *ckpt_checkpoint_metadata(const ckpt_checkpoint *cp);
+
 /* Reads every record once and compares its CRC-32. CKPT_E_CORRUPT names the record and its byte. */
 CKPT_API ckpt_status ckpt_checkpoint_verify(const ckpt_checkpoint *cp, ckpt_error *err);
 
@@ -543,6 +549,46 @@ CKPT_API void ckpt_walk_free(ckpt_walk *walk);
  * CKPT_E_UNSUPPORTED names the path of a value that the format cannot hold.
  */
 CKPT_API ckpt_status ckpt_save_file(const char *path, const ckpt_value *root, ckpt_error *err);
+
+/*
+ * How to save, all zero for a .pth file with everything in it. Formats that hold tensors only (safetensors, and every
+ * sharded set) write them flat, under the paths of ckpt_listing_new.
+ */
+typedef struct ckpt_save_options {
+  const char *format;          /* "pth", "safetensors"; NULL: by the name, ".safetensors" or else pth */
+  bool tensors_only;           /* leave out plain values and objects (not the tensors in them); a .pth gets flat, too */
+  bool drop_unsupported;       /* leave out tensors that the format has no place for */
+  uint64_t shard_bytes;        /* at most so many bytes of tensors in a file; 0: one file */
+  size_t n_metadata;           /* pairs in `metadata`: key, value, key, value, ... */
+  const char *const *metadata; /* for `__metadata__` of safetensors files and for a set's index */
+} ckpt_save_options;
+
+/* What a save did, as lists of names. TIED names were written once, under the name that KEPT has at the same place. */
+typedef enum ckpt_saved {
+  CKPT_SAVED_FILES,   /* names of the files, the one to open last */
+  CKPT_SAVED_TIED,    /* second names of equal views of one storage, in formats that cannot share */
+  CKPT_SAVED_KEPT,    /* for each of TIED */
+  CKPT_SAVED_COPIED,  /* tensors that shared bytes with another one and no longer do */
+  CKPT_SAVED_DROPPED, /* paths of what was left out, as the options said */
+  CKPT_SAVED_COUNT
+} ckpt_saved;
+
+typedef struct ckpt_save_report ckpt_save_report;
+CKPT_API void ckpt_save_report_free(ckpt_save_report *report);
+CKPT_API size_t ckpt_save_report_count(const ckpt_save_report *report, ckpt_saved list);
+CKPT_API const char *ckpt_save_report_text(const ckpt_save_report *report, ckpt_saved list, size_t i); /* or NULL */
+
+/*
+ * Saves as the options say (NULL: as ckpt_save_file does), each file as durably as ckpt_save_file. *report may be asked
+ * for (NULL: not). CKPT_E_UNSUPPORTED names, before there is any output, the paths of what the format cannot hold.
+ * safetensors: the bytes that the library 0.8 writes; an equal view of one storage under several names is written once,
+ * the further names go to `__metadata__` as save_model writes them, and reading restores them.
+ * Sharded (only if more than shard_bytes): NAME-00001-of-0000N.EXT, and last NAME.EXT.index.json, as transformers does. A
+ * storage stays in one file. CKPT_E_EXISTS if NAME.EXT is there, or an index and one of the new names: no set of files is
+ * ever half replaced.
+ */
+CKPT_API ckpt_status ckpt_save_file_as(ckpt_save_report **report, const char *path, const ckpt_value *root,
+                                       const ckpt_save_options *options, ckpt_error *err);
 
 #ifdef __cplusplus
 }
