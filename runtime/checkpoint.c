@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 
+#include "check.h"
 #include "dcp.h"
 #include "pth.h"
 #include "safetensors.h"
@@ -182,10 +183,15 @@ ckpt_document *ckpt_checkpoint_document(const ckpt_checkpoint *cp) { return cp->
 ckpt_value *ckpt_checkpoint_root(const ckpt_checkpoint *cp) { return ckpt_document_root(cp->doc); }
 ckpt_value *ckpt_checkpoint_metadata(const ckpt_checkpoint *cp) { return cp->metadata; }
 
+ckpt_status ckpt_checkpoint_check_contents(const ckpt_checkpoint *cp, ckpt_error *err) {
+  return ckpt_value_check(ckpt_document_root(cp->doc), err);
+}
+
 ckpt_status ckpt_checkpoint_verify(const ckpt_checkpoint *cp, ckpt_error *err) {
-  if (cp->dcp != NULL) return ckpt_dcp_verify(cp->dcp, err);
+  if (cp->dcp != NULL) CKPT_TRY(ckpt_dcp_verify(cp->dcp, err));
   for (size_t i = 0; cp->zip != NULL && i < ckpt_zip_count(cp->zip); i++) CKPT_TRY(ckpt_zip_check(cp->zip, i, err));
-  return ckpt_shards_verify(&cp->shards, err);
+  CKPT_TRY(ckpt_shards_verify(&cp->shards, err));
+  return ckpt_checkpoint_check_contents(cp, err);
 }
 
 size_t ckpt_checkpoint_record_count(const ckpt_checkpoint *cp) { return cp->zip == NULL ? 0 : ckpt_zip_count(cp->zip); }

@@ -58,7 +58,8 @@ static ckpt_status append_key(ckpt_path *p, const ckpt_value *key, ckpt_error *e
 
 bool ckpt_value_has_children(const ckpt_value *v) {
   return v->kind == CKPT_LIST || v->kind == CKPT_TUPLE || v->kind == CKPT_DICT || v->kind == CKPT_SET ||
-         v->kind == CKPT_FROZENSET || (v->kind == CKPT_OBJECT && v->made->how != CKPT_BY_PERSID);
+         v->kind == CKPT_FROZENSET || (v->kind == CKPT_OBJECT && v->made->how != CKPT_BY_PERSID) ||
+         (v->kind == CKPT_TENSOR && ckpt_value_state(v) != NULL);
 }
 
 static size_t state_children(const ckpt_value *state) {

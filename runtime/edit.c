@@ -160,7 +160,7 @@ ckpt_status ckpt_set_settle(ckpt_value *set, ckpt_error *err) {
 
 ckpt_value *ckpt_value_state(const ckpt_value *v) {
   if (v->kind == CKPT_DICT) return v->as.dict->state;
-  return v->kind == CKPT_OBJECT ? v->as.object->state : NULL;
+  return ckpt_value_object_state(v);
 }
 
 ckpt_status ckpt_value_set_state(ckpt_value *v, ckpt_value *state, ckpt_error *err) {

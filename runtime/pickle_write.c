@@ -9,7 +9,7 @@
 
 #include <stdlib.h>
 
-#include "ptrmap.h"
+#include "way.h"
 
 enum { BATCH = 1000 };
 
@@ -443,13 +443,23 @@ static ckpt_status write_tensor(writer *w, const ckpt_tensor *t) {
 static ckpt_status write_made(writer *w, const ckpt_value *v) {
   const ckpt_made *made = v->made;
   if (made->how == CKPT_BY_PERSID) return write_persid(w, v);
-  if (made->how == CKPT_BY_NEWOBJ_EX)
-    return ckpt_fail(w->err, CKPT_E_UNSUPPORTED, -1, "an object made with keyword arguments (protocol 4)");
   if (v->kind == CKPT_OBJECT) {
     const ckpt_object *o = v->as.object;
     if (o->state != NULL) CKPT_TRY(push_all(w, (task[]){save(o->state), op('b')}, 2));
     CKPT_TRY(push(w, (task){PAIRS, v, NULL, 0}));
     CKPT_TRY(push(w, (task){ITEMS, v, NULL, 0}));
+  }
+  if (made->how == CKPT_BY_NEWOBJ_EX) { /* an opcode of protocol 4; before, this function did the same */
+    CKPT_TRY(write_global(w, "copy_reg.__newobj_ex__"));
+    return push_all(w,
+                    (task[]){save(made->callable),
+                             save(made->args),
+                             save(made->kwargs),
+                             op(0x87),
+                             {PUT, NULL, made, 0},
+                             op('R'),
+                             {END_REDUCE, v, NULL, 0}},
+                    7);
   }
   unsigned char code = made->how == CKPT_BY_NEWOBJ ? 0x81 : 'R';
   return push_all(w, (task[]){save(made->callable), save(made->args), op(code), {END_REDUCE, v, NULL, 0}}, 4);
@@ -577,15 +587,17 @@ static ckpt_status run(writer *w, const ckpt_value *root) {
 
 /* Puts the path of the value that could not be written before the message. */
 static void name_culprit(const writer *w, const ckpt_value *root) {
-  ckpt_listing *list = NULL;
-  if (w->err->status != CKPT_E_UNSUPPORTED || ckpt_listing_new(&list, root, NULL) != CKPT_OK) return;
-  for (size_t i = 0; i < ckpt_listing_count(list); i++) {
-    const ckpt_listing_entry *e = ckpt_listing_entry_at(list, i);
-    if (e->value != w->current) continue;
-    if (e->path[0] != '\0') ckpt_fail_in(w->err, w->err->status, e->path);
-    break;
-  }
-  ckpt_listing_free(list);
+  ckpt_places p = {0};
+  ckpt_way start = {.step = CKPT_STEP_ROOT};
+  char *path = NULL;
+  if (w->err->status != CKPT_E_UNSUPPORTED) return;
+  ckpt_status st = ckpt_places_add(&p, root, &start, NULL, NULL);
+  if (st == CKPT_OK) st = ckpt_places_walk(&p, 0, NULL);
+  size_t at = st == CKPT_OK ? ckpt_ptrmap_get(&p.seen, w->current) : SIZE_MAX;
+  if (at != SIZE_MAX && ckpt_places_path(&path, &p, at, NULL) == CKPT_OK && path[0] != '\0')
+    ckpt_fail_in(w->err, w->err->status, path);
+  free(path);
+  ckpt_places_free(&p);
 }
 
 ckpt_status ckpt_pickle_write(ckpt_pickle *out, const ckpt_value *root, ckpt_error *err) {

@@ -2,7 +2,7 @@
  * tensor.c - strided views. Invariants of every tensor that exists: sizes, strides and offset are not negative; numel
  * and its byte count fit; and, unless it is empty or meta, every element lies inside the storage.
  */
-#include "tensor.h"
+#include "quantizer.h"
 
 #include <openssl/evp.h>
 #include <stdatomic.h>
@@ -17,6 +17,7 @@ struct ckpt_tensor {
   ckpt_storage *storage;
   int64_t offset, numel;
   size_t nbytes;
+  ckpt_quantizer *quantizer; /* of a quantised tensor, or NULL */
   int64_t dims[]; /* shape[ndim], stride[ndim] */
 };
 
@@ -162,13 +163,19 @@ ckpt_status ckpt_tensor_view(ckpt_tensor **out, const ckpt_tensor *base, int64_t
   spec.ndim = ndim;
   spec.shape = shape;
   spec.stride = stride;
-  return ckpt_tensor_make(out, base->storage, &spec, err);
+  CKPT_TRY(ckpt_tensor_make(out, base->storage, &spec, err));
+  ckpt_quantizer *q = base->quantizer; /* scales along an axis mean nothing for another shape */
+  if (q != NULL && ckpt_quantizer_get(q)->scheme == CKPT_PER_TENSOR_AFFINE)
+    ckpt_tensor_set_quantizer(*out, ckpt_quantizer_retain(q));
+  return CKPT_OK;
 }
 
 ckpt_status ckpt_tensor_with_grad(ckpt_tensor **out, const ckpt_tensor *t, bool requires_grad, ckpt_error *err) {
   ckpt_tensor_spec spec = spec_of(t);
   spec.requires_grad = requires_grad;
-  return ckpt_tensor_make(out, t->storage, &spec, err);
+  CKPT_TRY(ckpt_tensor_make(out, t->storage, &spec, err));
+  if (t->quantizer != NULL) ckpt_tensor_set_quantizer(*out, ckpt_quantizer_retain(t->quantizer));
+  return CKPT_OK;
 }
 
 ckpt_tensor *ckpt_tensor_retain(ckpt_tensor *t) {
@@ -179,6 +186,7 @@ ckpt_tensor *ckpt_tensor_retain(ckpt_tensor *t) {
 void ckpt_tensor_release(ckpt_tensor *t) {
   if (t == NULL || atomic_fetch_sub_explicit(&t->refs, 1, memory_order_acq_rel) != 1) return;
   ckpt_storage_release(t->storage);
+  ckpt_quantizer_release(t->quantizer);
   free(t);
 }
 
@@ -196,6 +204,12 @@ bool ckpt_tensor_requires_grad(const ckpt_tensor *t) { return t->requires_grad; 
 bool ckpt_tensor_conj(const ckpt_tensor *t) { return t->conj; }
 bool ckpt_tensor_neg(const ckpt_tensor *t) { return t->neg; }
 ckpt_storage *ckpt_tensor_storage(const ckpt_tensor *t) { return t->storage; }
+ckpt_quantizer *ckpt_tensor_quantizer(const ckpt_tensor *t) { return t->quantizer; }
+
+void ckpt_tensor_set_quantizer(ckpt_tensor *t, ckpt_quantizer *quantizer) {
+  ckpt_quantizer_release(t->quantizer);
+  t->quantizer = quantizer;
+}
 
 size_t ckpt_tensor_heap_bytes(const ckpt_tensor *t) {
   return t->storage == NULL ? 0 : ckpt_storage_heap_bytes(t->storage);

@@ -7,6 +7,8 @@
 #include "dtype.h"
 #include "storage.h"
 
+typedef struct ckpt_quantizer ckpt_quantizer; /* quantizer.h */
+
 typedef struct ckpt_tensor_spec {
   ckpt_dtype dtype;
   int ndim;
@@ -22,6 +24,11 @@ ckpt_status ckpt_tensor_make(ckpt_tensor **out, ckpt_storage *storage, const ckp
 ckpt_status ckpt_tensor_with_grad(ckpt_tensor **out, const ckpt_tensor *t, bool requires_grad, ckpt_error *err);
 
 ckpt_storage *ckpt_tensor_storage(const ckpt_tensor *t); /* borrowed; NULL for meta */
+
+/* Of a quantised tensor: borrowed, NULL while it has none. set takes the reference; only on a handle not shared yet. */
+ckpt_quantizer *ckpt_tensor_quantizer(const ckpt_tensor *t);
+void ckpt_tensor_set_quantizer(ckpt_tensor *t, ckpt_quantizer *quantizer);
+
 bool ckpt_tensor_conj(const ckpt_tensor *t);
 bool ckpt_tensor_neg(const ckpt_tensor *t);
 

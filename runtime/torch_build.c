@@ -10,6 +10,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "numpy.h"
+#include "quantized.h"
+
 struct ckpt_torch_builder {
   ckpt_document *doc;
   ckpt_find_storage find;
@@ -244,7 +247,14 @@ static ckpt_status rebuild_q(ckpt_tensor **out, const ckpt_value *args, ckpt_err
   if (args->as.seq.n != 7) return bad(err, "_rebuild_qtensor takes 7 arguments");
   CKPT_TRY(storage_dtype(&dtype, args, err));
   CKPT_TRY(arg_bool(&grad, args, 5, "requires_grad", err));
-  return build_view(out, args, dtype, grad, NULL, err);
+  ckpt_tensor *t = NULL;
+  CKPT_TRY(build_view(&t, args, dtype, grad, NULL, err));
+  ckpt_status st = ckpt_quantized_read(t, arg(args, 4), err);
+  if (st == CKPT_OK)
+    *out = t;
+  else
+    ckpt_tensor_release(t);
+  return st;
 }
 
 static ckpt_status rebuild_meta(ckpt_tensor **out, const ckpt_value *args, ckpt_error *err) {
@@ -269,6 +279,43 @@ static ckpt_status rebuild_parameter(ckpt_tensor **out, const ckpt_value *args, 
   return ckpt_tensor_with_grad(out, inner->as.tensor, grad, err);
 }
 
+/* _rebuild_device_tensor_from_cpu_tensor(tensor, dtype, device, requires_grad): the data lie in the file all the same.
+ */
+static ckpt_status rebuild_from_cpu(ckpt_tensor **out, const ckpt_value *args, ckpt_error *err) {
+  bool grad = false;
+  const ckpt_value *inner = arg(args, 0);
+  if (args->as.seq.n != 4 || inner->kind != CKPT_TENSOR) return bad(err, "a device tensor without a tensor");
+  CKPT_TRY(arg_bool(&grad, args, 3, "requires_grad", err));
+  return ckpt_tensor_with_grad(out, inner->as.tensor, grad, err);
+}
+
+static ckpt_status cast_tensor(ckpt_tensor **t, ckpt_dtype dtype, ckpt_error *err) {
+  ckpt_tensor *cast = NULL;
+  if (ckpt_tensor_dtype(*t) == dtype) return CKPT_OK;
+  CKPT_TRY(ckpt_tensor_new(&cast, dtype, ckpt_tensor_ndim(*t), ckpt_tensor_shape(*t), err));
+  ckpt_status st = ckpt_tensor_copy(cast, *t, err);
+  ckpt_tensor_release(st == CKPT_OK ? *t : cast);
+  if (st == CKPT_OK) *t = cast;
+  return st;
+}
+
+/* _rebuild_device_tensor_from_numpy(array, dtype, device, requires_grad): bfloat16 comes as float32. */
+static ckpt_status rebuild_from_numpy(ckpt_tensor **out, const ckpt_value *args, ckpt_error *err) {
+  ckpt_array a;
+  ckpt_dtype dtype = CKPT_U8;
+  ckpt_tensor *t = NULL;
+  bool grad = false;
+  if (args->as.seq.n != 4) return bad(err, "_rebuild_device_tensor_from_numpy takes 4 arguments");
+  CKPT_TRY(ckpt_value_array(&a, arg(args, 0), err));
+  CKPT_TRY(arg_dtype(&dtype, args, 1, err));
+  CKPT_TRY(arg_bool(&grad, args, 3, "requires_grad", err));
+  CKPT_TRY(ckpt_array_tensor(&t, &a, err));
+  ckpt_status st = cast_tensor(&t, dtype, err);
+  if (st == CKPT_OK) st = ckpt_tensor_with_grad(out, t, grad, err);
+  ckpt_tensor_release(t);
+  return st;
+}
+
 typedef ckpt_status (*rebuild)(ckpt_tensor **out, const ckpt_value *args, ckpt_error *err);
 
 typedef struct rebuilder {
@@ -284,6 +331,9 @@ static const rebuilder rebuilders[] = {
     {"_rebuild_tensor", rebuild_v1},
     {"_rebuild_qtensor", rebuild_q},
     {"_rebuild_meta_tensor_no_storage", rebuild_meta},
+    {"_rebuild_device_tensor_from_cpu_tensor", rebuild_from_cpu},
+    {"_rebuild_device_tensor_from_numpy", rebuild_from_numpy},
+    {"_rebuild_xla_tensor", rebuild_from_numpy},
 };
 
 static rebuild find_rebuild(const ckpt_value *callable) {
@@ -292,9 +342,16 @@ static rebuild find_rebuild(const ckpt_value *callable) {
   return NULL;
 }
 
+/* A parameter or device tensor around what is no strided tensor (sparse, nested, a subclass) stays an object. */
+static bool wraps_object(rebuild call, const ckpt_value *args) {
+  const ckpt_value *inner = arg(args, 0);
+  return (call == rebuild_parameter || call == rebuild_from_cpu) && inner != NULL && inner->kind == CKPT_OBJECT;
+}
+
 static ckpt_status build_tensor(ckpt_torch_builder *b, ckpt_value *v, rebuild call, const ckpt_value *args,
                                 ckpt_error *err) {
   ckpt_tensor *t = NULL;
+  if (wraps_object(call, args)) return CKPT_OK;
   CKPT_TRY(call(&t, args, err));
   return become_tensor(b, v, t, err);
 }
@@ -384,12 +441,24 @@ static ckpt_status builtin(ckpt_torch_builder *b, ckpt_value *v, ckpt_error *err
   return is_builtin(f, "frozenset") ? set_of(v, CKPT_FROZENSET) : CKPT_OK;
 }
 
+/* copyreg.__newobj_ex__(class, args, kwargs): what the opcode of protocol 4 does. */
+static bool become_newobj_ex(ckpt_value *v) {
+  const ckpt_value *f = v->made->callable;
+  const ckpt_seq *args = &v->made->args->as.seq;
+  if (!ckpt_value_is_class(f, "copy_reg", "__newobj_ex__") && !ckpt_value_is_class(f, "copyreg", "__newobj_ex__"))
+    return false;
+  if (args->n != 3 || args->items[0]->kind != CKPT_CLASS || args->items[1]->kind != CKPT_TUPLE) return false;
+  *v->made = (ckpt_made){CKPT_BY_NEWOBJ_EX, args->items[0], args->items[1], args->items[2], NULL};
+  return true;
+}
+
 static ckpt_status on_built(void *context, ckpt_value *v, ckpt_error *err) {
   ckpt_torch_builder *b = context;
   const ckpt_value *f = v->made->callable;
   if (f->kind != CKPT_CLASS || v->made->how != CKPT_BY_REDUCE) return CKPT_OK;
   rebuild call = find_rebuild(f);
   if (call != NULL) return build_tensor(b, v, call, v->made->args, err);
+  if (become_newobj_ex(v)) return CKPT_OK;
   if (ckpt_value_is_class(f, "collections", "OrderedDict")) return ordered_dict(b, v, err);
   if (ckpt_value_is_class(f, "torch._tensor", "_rebuild_from_type_v2")) return from_type(b, v, err);
   if (ckpt_value_is_class(f, "_codecs", "encode")) return encoded_bytes(b, v, err);

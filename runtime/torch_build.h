@@ -3,7 +3,8 @@
  * few standard Python types that older protocols spell as calls. Hooks for the pickle machine.
  *
  * Format facts: torch/_utils.py (_rebuild_tensor, _v2, _v3, _rebuild_parameter, _rebuild_qtensor,
- * _rebuild_meta_tensor_no_storage), torch/_tensor.py (_rebuild_from_type_v2), torch/serialization.py (persistent ids).
+ * _rebuild_meta_tensor_no_storage, _rebuild_device_tensor_from_cpu_tensor, _from_numpy), torch/_tensor.py
+ * (_rebuild_from_type_v2), torch/serialization.py (persistent ids).
  */
 #ifndef CKPT_TORCH_BUILD_H
 #define CKPT_TORCH_BUILD_H

@@ -7,6 +7,8 @@
 #include <stdlib.h>
 
 #include "ptrmap.h"
+#include "quantized.h"
+#include "sparse.h"
 
 typedef struct owned { /* things that live outside the arena and go with the document */
   struct owned *next;
@@ -274,7 +276,22 @@ ckpt_value *ckpt_value_pair_value(const ckpt_value *v, size_t i) {
 
 ckpt_value *ckpt_value_object_class(const ckpt_value *v) { return v->kind == CKPT_OBJECT ? v->made->callable : NULL; }
 ckpt_value *ckpt_value_object_args(const ckpt_value *v) { return v->kind == CKPT_OBJECT ? v->made->args : NULL; }
-ckpt_value *ckpt_value_object_state(const ckpt_value *v) { return v->kind == CKPT_OBJECT ? v->as.object->state : NULL; }
+
+/* Argument 3 of _rebuild_from_type_v2(function, type, args, state) and of _rebuild_parameter_with_state. */
+static ckpt_value *tensor_attributes(const ckpt_value *v) {
+  const ckpt_made *m = v->made;
+  if (m == NULL || m->how != CKPT_BY_REDUCE || m->args->as.seq.n < 4) return NULL;
+  if (!ckpt_value_is_class(m->callable, "torch._tensor", "_rebuild_from_type_v2") &&
+      !ckpt_value_is_class(m->callable, "torch._utils", "_rebuild_parameter_with_state"))
+    return NULL;
+  ckpt_value *state = m->args->as.seq.items[3];
+  return state->kind == CKPT_NONE ? NULL : state;
+}
+
+ckpt_value *ckpt_value_object_state(const ckpt_value *v) {
+  if (v->kind == CKPT_TENSOR) return tensor_attributes(v);
+  return v->kind == CKPT_OBJECT ? v->as.object->state : NULL;
+}
 
 typedef struct class_name {
   const char *module, *name;
@@ -287,6 +304,7 @@ bool ckpt_value_is_opaque(const ckpt_value *v) {
                                      {"__builtin__", "complex"},
                                      {"builtins", "complex"}};
   if (v->kind != CKPT_OBJECT || v->made->how == CKPT_BY_PERSID) return false;
+  if (ckpt_value_is_sparse(v) || ckpt_value_is_nested(v)) return false;
   for (size_t i = 0; i < CKPT_COUNTOF(plain); i++)
     if (v->made->callable != NULL && ckpt_value_is_class(v->made->callable, plain[i].module, plain[i].name))
       return false;
@@ -372,6 +390,7 @@ ckpt_status ckpt_value_new_tensor(ckpt_value **out, ckpt_document *doc, ckpt_ten
   CKPT_TRY(new_kind(&v, doc, CKPT_TENSOR, err));
   CKPT_TRY(ckpt_document_own_tensor(doc, ckpt_tensor_retain(t), err));
   v->as.tensor = t;
+  if (ckpt_tensor_quantizer(t) != NULL) CKPT_TRY(ckpt_quantized_say(v, doc, err));
   CKPT_TRY(ckpt_document_note_tensor(doc, v, err));
   *out = v;
   return CKPT_OK;

@@ -234,7 +234,7 @@ static void the_size_is_known_before(void **state) {
 static void a_failed_save_leaves_the_old_file(void **state) {
   static const char bad[] =
       "}X\5\0\0\0model}X\3\0\0\0"
-      "badcm\nC\n)}\x92ss.";
+      "badK\1Qss.";
   ckpt_document *doc = NULL;
   ckpt_value *root = NULL;
   ckpt_error err = {0};
@@ -250,14 +250,14 @@ static void a_failed_save_leaves_the_old_file(void **state) {
   free(bytes);
   assert_true(kept);
   assert_int_equal(st, CKPT_E_UNSUPPORTED);
-  assert_non_null(strstr(err.message, "an object made with keyword arguments (protocol 4)"));
+  assert_non_null(strstr(err.message, "a persistent id that is no tuple"));
 }
 
 /* ckpt.h: "CKPT_E_UNSUPPORTED names the path of a value that the format cannot hold." */
 static void what_cannot_be_saved_is_named(void **state) {
   static const char bad[] =
       "}X\5\0\0\0model}X\3\0\0\0"
-      "badcm\nC\n)}\x92ss.";
+      "badK\1Qss.";
   ckpt_document *doc = NULL;
   ckpt_value *root = NULL;
   ckpt_error err = {0};

@@ -226,6 +226,32 @@ typedef struct ckpt_comparison {
 CKPT_API ckpt_status ckpt_tensor_compare(ckpt_comparison *out, const ckpt_tensor *a, const ckpt_tensor *b,
                                          const ckpt_compare_options *options, ckpt_error *err);
 
+/* How the integers of a quantised tensor stand for numbers: (stored - zero_point) * scale. Tensors are borrowed. */
+typedef enum ckpt_qscheme {
+  CKPT_PER_TENSOR_AFFINE,
+  CKPT_PER_CHANNEL_AFFINE,
+  CKPT_PER_CHANNEL_AFFINE_FLOAT_QPARAMS /* scales and zero points are float32 */
+} ckpt_qscheme;
+
+typedef struct ckpt_quantization {
+  ckpt_qscheme scheme;
+  double scale; /* per tensor */
+  int64_t zero_point;
+  ckpt_tensor *scales, *zero_points; /* per channel: one entry for each index of `axis` (0-based) */
+  int axis;
+} ckpt_quantization;
+
+CKPT_API const char *ckpt_qscheme_name(ckpt_qscheme scheme); /* "per_tensor_affine", ...; PyTorch's without "torch." */
+
+/* CKPT_E_TYPE for a tensor that is not quantised, or one whose scale is not known (a view, a program's own). */
+CKPT_API ckpt_status ckpt_tensor_quantization(ckpt_quantization *out, const ckpt_tensor *t, ckpt_error *err);
+
+/*
+ * A new contiguous float32 tensor of the numbers that a quantised one stands for; packed dtypes (quint4x2, quint2x4) are
+ * taken apart. CKPT_E_TYPE as above; CKPT_E_CORRUPT for a scale that is no positive finite number. Thread-safe.
+ */
+CKPT_API ckpt_status ckpt_tensor_dequantize(ckpt_tensor **out, const ckpt_tensor *t, ckpt_error *err);
+
 /* Heap memory that the tensor's storage holds now: 0 for a borrowed, mapped or meta one. Thread-safe. */
 CKPT_API size_t ckpt_tensor_heap_bytes(const ckpt_tensor *t);
 
@@ -296,7 +322,10 @@ CKPT_API ckpt_value *ckpt_value_get(const ckpt_value *v, const char *key);
  */
 CKPT_API ckpt_value *ckpt_value_at(const ckpt_value *v, const char *path);
 
-/* Of an OBJECT: its class or the function that made it, constructor arguments (a tuple) and state; may be NULL. */
+/*
+ * Of an OBJECT: its class or the function that made it, constructor arguments (a tuple) and state; may be NULL. A TENSOR
+ * has a state too: the attributes that Python had hung on it, or on the Parameter.
+ */
 CKPT_API ckpt_value *ckpt_value_object_class(const ckpt_value *v);
 CKPT_API ckpt_value *ckpt_value_object_args(const ckpt_value *v);
 CKPT_API ckpt_value *ckpt_value_object_state(const ckpt_value *v);
@@ -331,6 +360,90 @@ CKPT_API ckpt_status ckpt_value_int_text(char **out, size_t *n, const ckpt_value
  * CKPT_E_CORRUPT or CKPT_E_NOMEM if a tensor's bytes cannot be had.
  */
 CKPT_API ckpt_status ckpt_value_equal(bool *out, const ckpt_value *a, const ckpt_value *b, ckpt_error *err);
+
+/* ckpt_tensor_quantization and ckpt_tensor_dequantize of a TENSOR; CKPT_E_TYPE for any other value. */
+CKPT_API ckpt_status ckpt_value_quantization(ckpt_quantization *out, const ckpt_value *v, ckpt_error *err);
+CKPT_API ckpt_status ckpt_value_dequantize(ckpt_tensor **out, const ckpt_value *v, ckpt_error *err);
+
+/*
+ * A numpy array or scalar, which stays an OBJECT in the tree and is written back unchanged. Everything is borrowed from
+ * the value; every length has been compared with the bytes that are there. Element (i, j, ...) lies at
+ * (i * stride[0] + j * stride[1] + ...) * itemsize.
+ */
+typedef struct ckpt_array {
+  char kind;       /* numpy's letter: b bool, i int, u uint, f float, c complex, S bytes, U str, M m times, O objects */
+  bool scalar;     /* a numpy scalar, such as np.float64(1.5): no dimensions */
+  bool big_endian; /* elements are to be swapped */
+  size_t itemsize; /* bytes of one element; of 'U', four for each character */
+  int ndim;
+  int64_t shape[CKPT_MAX_DIMS], stride[CKPT_MAX_DIMS], count;
+  const unsigned char *bytes; /* count * itemsize; NULL for 'O' */
+  const ckpt_value *objects;  /* of 'O': a LIST of count items in row-major order, or of a scalar the item itself */
+} ckpt_array;
+
+/* Whether an OBJECT is made by numpy's functions for arrays and scalars. */
+CKPT_API bool ckpt_value_is_array(const ckpt_value *v);
+
+/* CKPT_E_TYPE for any other value; CKPT_E_CORRUPT; CKPT_E_UNSUPPORTED for records and classes derived from ndarray. */
+CKPT_API ckpt_status ckpt_value_array(ckpt_array *out, const ckpt_value *v, ckpt_error *err);
+
+/*
+ * A tensor of its own with the array's numbers and strides, in little-endian order; times become int64 counts of their
+ * unit. CKPT_E_UNSUPPORTED for strings, objects and dtypes that PyTorch lacks (long double).
+ */
+CKPT_API ckpt_status ckpt_array_tensor(ckpt_tensor **out, const ckpt_array *a, ckpt_error *err);
+
+/*
+ * Element i in row-major order as Python's own number, str or bytes: a new value of `doc`. A complex number becomes a
+ * complex object (ckpt_value_complex). For 'O' the item itself, whose document is the array's.
+ */
+CKPT_API ckpt_status ckpt_array_item(ckpt_value **out, ckpt_document *doc, const ckpt_array *a, int64_t i,
+                                     ckpt_error *err);
+
+/* The parts of a Python complex, or a numpy complex scalar. CKPT_E_TYPE for any other value. */
+CKPT_API ckpt_status ckpt_value_complex(double *re, double *im, const ckpt_value *v, ckpt_error *err);
+
+/*
+ * A sparse tensor, which stays an OBJECT in the tree; its parts are borrowed. COO has `indices` [sparse_ndim, nnz] and
+ * values [nnz, dense...]; the compressed layouts have `compressed` [batch..., n + 1], `plain` [batch..., nnz] and values
+ * [batch..., nnz, block..., dense...].
+ */
+typedef enum ckpt_layout {
+  CKPT_SPARSE_COO,
+  CKPT_SPARSE_CSR,
+  CKPT_SPARSE_CSC,
+  CKPT_SPARSE_BSR,
+  CKPT_SPARSE_BSC
+} ckpt_layout;
+
+typedef struct ckpt_sparse {
+  ckpt_layout layout;
+  bool coalesced; /* COO: the file says that no index comes twice */
+  int ndim, sparse_ndim, dense_ndim;
+  int64_t shape[CKPT_MAX_DIMS], nnz;
+  ckpt_tensor *indices;            /* COO only, else NULL */
+  ckpt_tensor *compressed, *plain; /* NULL for COO */
+  ckpt_tensor *values;
+} ckpt_sparse;
+
+CKPT_API const char *ckpt_layout_name(ckpt_layout layout); /* "sparse_coo", ...; PyTorch's without "torch." */
+
+/*
+ * The parts of a sparse tensor, their shapes checked against each other; the indices themselves are not read (to_dense
+ * and ckpt_checkpoint_verify do). CKPT_E_TYPE for any other value; CKPT_E_CORRUPT.
+ */
+CKPT_API ckpt_status ckpt_value_sparse(ckpt_sparse *out, const ckpt_value *v, ckpt_error *err);
+
+/*
+ * A new dense tensor of a sparse one; what an uncoalesced one says twice adds up. CKPT_E_CORRUPT for an index outside;
+ * CKPT_E_LIMIT where the dense tensor would be out of proportion (over 64 MiB and 4096 times the sparse one);
+ * CKPT_E_UNSUPPORTED for values that cannot be added (quantised, bits).
+ */
+CKPT_API ckpt_status ckpt_value_to_dense(ckpt_tensor **out, const ckpt_value *v, ckpt_error *err);
+
+/* The tensors of a nested (ragged) one: how many, and views of them. CKPT_E_TYPE, CKPT_E_CORRUPT, CKPT_E_RANGE. */
+CKPT_API ckpt_status ckpt_value_nested_count(size_t *out, const ckpt_value *v, ckpt_error *err);
+CKPT_API ckpt_status ckpt_value_nested_tensor(ckpt_tensor **out, const ckpt_value *v, size_t i, ckpt_error *err);
 
 /* Builders: a new value of `doc`. Strings and bytes are copied; a tensor is retained until the document goes. */
 CKPT_API ckpt_status ckpt_value_new_none(ckpt_value **out, ckpt_document *doc, ckpt_error *err);
@@ -455,7 +568,7 @@ CKPT_API ckpt_status ckpt_align(size_t **out, size_t n_targets, const char *cons
 typedef struct ckpt_checkpoint ckpt_checkpoint;
 
 typedef struct ckpt_open_options {
-  bool verify; /* also read every record once and compare its CRC-32 (a stored CRC of 0 counts as absent) */
+  bool verify; /* also ckpt_checkpoint_verify (a stored CRC of 0 counts as absent) */
 } ckpt_open_options;
 
 /*
@@ -475,11 +588,15 @@ CKPT_API ckpt_value *ckpt_checkpoint_root(const ckpt_checkpoint *cp);
 
 /*
  * What a file says of itself beside its tensors, a dict: `__metadata__` of a safetensors file (strings), `metadata` of a
- * sharded set's index and what its shards say besides. NULL if it says nothing, and for formats that have no place for it. Lives as long as the document.
+ * sharded set's index and what its shards say besides. NULL if it says nothing, and for formats that have no place for
+ * it. Lives as long as the document.
  */
 CKPT_API ckpt_value *ckpt_checkpoint_metadata(const ckpt_checkpoint *cp);
 
-/* Reads every record once and compares its CRC-32. CKPT_E_CORRUPT names the record and its byte. */
+/*
+ * Reads every record once and compares its CRC-32, then the indices of sparse and nested tensors, the scales of quantised
+ * ones and the lengths of numpy arrays. CKPT_E_CORRUPT names the record and its byte, or the path.
+ */
 CKPT_API ckpt_status ckpt_checkpoint_verify(const ckpt_checkpoint *cp, ckpt_error *err);
 
 /* Records of a zip file, each with the CRC-32 that its directory has (0: none). Formats without records have 0. */
@@ -494,6 +611,9 @@ CKPT_API ckpt_record ckpt_checkpoint_record(const ckpt_checkpoint *cp, size_t i)
 
 /* ckpt_checkpoint_verify for one record alone. */
 CKPT_API ckpt_status ckpt_checkpoint_check_record(const ckpt_checkpoint *cp, size_t i, ckpt_error *err);
+
+/* And ckpt_checkpoint_verify for what is inside: indices, scales, lengths. */
+CKPT_API ckpt_status ckpt_checkpoint_check_contents(const ckpt_checkpoint *cp, ckpt_error *err);
 
 /*
  * All tensors and opaque objects of a value with their paths: `.key` for a dict key or an object's field (the leading
