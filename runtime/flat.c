@@ -25,10 +25,12 @@ static void add_paths(const char **list, size_t *n, const ckpt_listing_entry *e)
   for (size_t i = 0; i < e->n_aliases; i++) list[(*n)++] = e->aliases[i];
 }
 
-static void sort_out(ckpt_flat *f, ckpt_flat_takes takes) {
+/* An empty dict as a whole is a flat dict without tensors: nothing of it is lost. */
+static void sort_out(ckpt_flat *f, const ckpt_value *root, ckpt_flat_takes takes) {
   for (size_t i = 0; i < ckpt_listing_count(f->listing); i++) {
     const ckpt_listing_entry *e = ckpt_listing_entry_at(f->listing, i);
     const ckpt_tensor *t = ckpt_value_tensor(e->value);
+    if (e->value == root && root->kind == CKPT_DICT) continue;
     if (t == NULL)
       add_paths(f->lost, &f->n_lost, e);
     else if (takes(t))
@@ -117,7 +119,7 @@ static ckpt_status fill(ckpt_flat *f, const ckpt_value *root, ckpt_flat_takes ta
   f->lost = calloc(n, sizeof *f->lost);
   f->alien = calloc(n, sizeof *f->alien);
   if (f->tensors == NULL || f->lost == NULL || f->alien == NULL) return ckpt_fail_nomem(err, n * sizeof *f->tensors);
-  sort_out(f, takes);
+  sort_out(f, root, takes);
   return find_sharing(f, err);
 }
 
