@@ -2,7 +2,7 @@
  * module.c - luaopen_ckpt: the module's table. Idempotent and without static state: busted opens it again for every
  * file.
  */
-#include "lua_types.h"
+#include "lua_tensor.h"
 
 static int module_live(lua_State *L) {
   lua_pushinteger(L, ckpt_lua_live(L));
@@ -22,6 +22,8 @@ CKPT_API int luaopen_ckpt(lua_State *L);
 CKPT_API int luaopen_ckpt(lua_State *L) {
   static const luaL_Reg functions[] = {{"tensor", ckpt_lua_new_tensor},
                                        {"state_dict", ckpt_lua_new_state_dict},
+                                       {"cat", ckpt_lua_cat},
+                                       {"stack", ckpt_lua_stack},
                                        {"align", ckpt_lua_align},
                                        {"live", module_live},
                                        {NULL, NULL}};

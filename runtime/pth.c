@@ -64,14 +64,20 @@ static ckpt_status write_fixed(ckpt_zip_writer *w, const fixed_record *records, 
   return CKPT_OK;
 }
 
+/* What had to be inflated or computed is let go again: of a large checkpoint one storage is in memory at a time. */
+static ckpt_status write_storage(ckpt_zip_writer *w, size_t key, ckpt_storage *storage, ckpt_error *err) {
+  char name[40];
+  const unsigned char *data = NULL;
+  void *owned = NULL;
+  snprintf(name, sizeof name, "data/%zu", key);
+  CKPT_TRY(ckpt_storage_read(&data, &owned, storage, err));
+  ckpt_status st = ckpt_zip_writer_add(w, name, data, ckpt_storage_size(storage), err);
+  free(owned);
+  return st;
+}
+
 static ckpt_status write_storages(ckpt_zip_writer *w, const ckpt_pickle *pickle, ckpt_error *err) {
-  for (size_t i = 0; i < pickle->n_storages; i++) {
-    char name[40];
-    unsigned char *data = NULL;
-    snprintf(name, sizeof name, "data/%zu", i);
-    CKPT_TRY(ckpt_storage_data(&data, pickle->storages[i], err));
-    CKPT_TRY(ckpt_zip_writer_add(w, name, data, ckpt_storage_size(pickle->storages[i]), err));
-  }
+  for (size_t i = 0; i < pickle->n_storages; i++) CKPT_TRY(write_storage(w, i, pickle->storages[i], err));
   return CKPT_OK;
 }
 

@@ -151,14 +151,14 @@ ckpt_status ckpt_tensor_meta(ckpt_tensor **out, ckpt_dtype dtype, int ndim, cons
   return ckpt_tensor_make(out, NULL, &spec, err);
 }
 
-static ckpt_tensor_spec spec_of(const ckpt_tensor *t) {
+ckpt_tensor_spec ckpt_tensor_spec_of(const ckpt_tensor *t) {
   return (ckpt_tensor_spec){t->dtype,  t->ndim,          t->dims, t->dims + t->ndim,
                             t->offset, t->requires_grad, t->conj, t->neg};
 }
 
 ckpt_status ckpt_tensor_view(ckpt_tensor **out, const ckpt_tensor *base, int64_t offset, int ndim, const int64_t *shape,
                              const int64_t *stride, ckpt_error *err) {
-  ckpt_tensor_spec spec = spec_of(base);
+  ckpt_tensor_spec spec = ckpt_tensor_spec_of(base);
   spec.offset = offset;
   spec.ndim = ndim;
   spec.shape = shape;
@@ -171,7 +171,7 @@ ckpt_status ckpt_tensor_view(ckpt_tensor **out, const ckpt_tensor *base, int64_t
 }
 
 ckpt_status ckpt_tensor_with_grad(ckpt_tensor **out, const ckpt_tensor *t, bool requires_grad, ckpt_error *err) {
-  ckpt_tensor_spec spec = spec_of(t);
+  ckpt_tensor_spec spec = ckpt_tensor_spec_of(t);
   spec.requires_grad = requires_grad;
   CKPT_TRY(ckpt_tensor_make(out, t->storage, &spec, err));
   if (t->quantizer != NULL) ckpt_tensor_set_quantizer(*out, ckpt_quantizer_retain(t->quantizer));
@@ -229,15 +229,26 @@ bool ckpt_tensor_shares_storage(const ckpt_tensor *a, const ckpt_tensor *b) {
   return a->storage != NULL && a->storage == b->storage;
 }
 
+/* Where the tensor begins in its storage's bytes. */
+static const void *first_element(const ckpt_tensor *t, const unsigned char *data) {
+  if (t->numel == 0) return data;
+  return data + (size_t)(t->offset / ckpt_dtype_per_byte(t->dtype)) * ckpt_dtype_size(t->dtype);
+}
+
 ckpt_status ckpt_tensor_data(const void **out, const ckpt_tensor *t, ckpt_error *err) {
   if (t->storage == NULL) return ckpt_fail(err, CKPT_E_ARGUMENT, -1, "a meta tensor has no data");
   unsigned char *data;
   CKPT_TRY(ckpt_storage_data(&data, t->storage, err));
-  if (t->numel == 0) {
-    *out = data;
-    return CKPT_OK;
-  }
-  *out = data + (size_t)(t->offset / ckpt_dtype_per_byte(t->dtype)) * ckpt_dtype_size(t->dtype);
+  *out = first_element(t, data);
+  return CKPT_OK;
+}
+
+ckpt_status ckpt_tensor_read(const void **out, void **owned, const ckpt_tensor *t, ckpt_error *err) {
+  const unsigned char *data;
+  *owned = NULL;
+  if (t->storage == NULL || t->nbytes < ckpt_storage_size(t->storage) / 2) return ckpt_tensor_data(out, t, err);
+  CKPT_TRY(ckpt_storage_read(&data, owned, t->storage, err));
+  *out = first_element(t, data);
   return CKPT_OK;
 }
 
@@ -342,13 +353,15 @@ static int digest(EVP_MD_CTX *md, unsigned char sum[32], const ckpt_tensor *t, c
 
 ckpt_status ckpt_tensor_sha256(char out[65], const ckpt_tensor *t, ckpt_error *err) {
   const void *data;
+  void *owned;
   unsigned char sum[32];
-  CKPT_TRY(ckpt_tensor_data(&data, t, err));
   CKPT_TRY(ckpt_tensor_check_spread(t, err));
   CKPT_TRY(ckpt_tensor_check_packed(t, err));
+  CKPT_TRY(ckpt_tensor_read(&data, &owned, t, err));
   EVP_MD_CTX *md = EVP_MD_CTX_new();
   int ok = md != NULL && digest(md, sum, t, data);
   EVP_MD_CTX_free(md);
+  free(owned);
   if (!ok) return ckpt_fail(err, CKPT_E_NOMEM, -1, "libcrypto could not compute a SHA-256");
   for (int i = 0; i < 32; i++) snprintf(out + 2 * i, 3, "%02x", sum[i]);
   return CKPT_OK;

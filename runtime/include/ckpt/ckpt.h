@@ -165,10 +165,6 @@ CKPT_API ckpt_status ckpt_tensor_meta(ckpt_tensor **out, ckpt_dtype dtype, int n
 CKPT_API ckpt_status ckpt_tensor_view(ckpt_tensor **out, const ckpt_tensor *base, int64_t offset, int ndim,
                                       const int64_t *shape, const int64_t *stride, ckpt_error *err);
 
-/* A new contiguous tensor with the entries `index[0..n)` of dimension `dim` (0-based; negative counts from the end). */
-CKPT_API ckpt_status ckpt_tensor_index_select(ckpt_tensor **out, const ckpt_tensor *t, int dim, size_t n,
-                                              const int64_t *index, ckpt_error *err);
-
 CKPT_API ckpt_tensor *ckpt_tensor_retain(ckpt_tensor *t); /* returns t */
 CKPT_API void ckpt_tensor_release(ckpt_tensor *t);
 
@@ -255,6 +251,165 @@ CKPT_API ckpt_status ckpt_tensor_dequantize(ckpt_tensor **out, const ckpt_tensor
 
 /* Heap memory that the tensor's storage holds now: 0 for a borrowed, mapped or meta one. Thread-safe. */
 CKPT_API size_t ckpt_tensor_heap_bytes(const ckpt_tensor *t);
+
+/* ---- Views of tensors -------------------------------------------------------------------------------- */
+
+/*
+ * A view shares its storage: no data is read or moved. Dimensions count from 0, negative ones from the end. All of
+ * these fail with CKPT_E_RANGE for a dimension, index or size that is not there, and with CKPT_E_UNSUPPORTED for the
+ * packed dtypes (quint4x2, quint2x4), whose elements share bytes. A meta tensor gives a meta tensor. Thread-safe.
+ */
+
+/* Entry `index` of dimension `dim` (negative: from the end), without that dimension. */
+CKPT_API ckpt_status ckpt_tensor_select(ckpt_tensor **out, const ckpt_tensor *t, int dim, int64_t index,
+                                        ckpt_error *err);
+
+/* Entries first, first + step, ... below `last` of a dimension: 0 <= first <= last <= size, step >= 1. */
+CKPT_API ckpt_status ckpt_tensor_slice(ckpt_tensor **out, const ckpt_tensor *t, int dim, int64_t first, int64_t last,
+                                       int64_t step, ckpt_error *err);
+
+/* Dimension i of the result is dimension dims[i] of t; each of its ndim dimensions is named once. */
+CKPT_API ckpt_status ckpt_tensor_permute(ckpt_tensor **out, const ckpt_tensor *t, const int *dims, ckpt_error *err);
+
+CKPT_API ckpt_status ckpt_tensor_transpose(ckpt_tensor **out, const ckpt_tensor *t, int a, int b, ckpt_error *err);
+
+/*
+ * The same elements in the same order under another shape, of which one size may be -1: what is left. A view where the
+ * strides allow it, as in PyTorch; else a lazy copy (see below). CKPT_E_SHAPE if the elements do not fill the shape.
+ */
+CKPT_API ckpt_status ckpt_tensor_reshape(ckpt_tensor **out, const ckpt_tensor *t, int ndim, const int64_t *shape,
+                                         ckpt_error *err);
+
+/* Dimensions first to last become one; a reshape. A 0-dim tensor becomes one of 1 element. */
+CKPT_API ckpt_status ckpt_tensor_flatten(ckpt_tensor **out, const ckpt_tensor *t, int first, int last, ckpt_error *err);
+
+/* Without those of the n dimensions that have size 1; n = 0: without any of size 1. */
+CKPT_API ckpt_status ckpt_tensor_squeeze(ckpt_tensor **out, const ckpt_tensor *t, int n, const int *dims,
+                                         ckpt_error *err);
+
+/* With a new dimension of size 1 before dimension `dim` (ndim or -1: behind the last). */
+CKPT_API ckpt_status ckpt_tensor_unsqueeze(ckpt_tensor **out, const ckpt_tensor *t, int dim, ckpt_error *err);
+
+/* Dimensions of size 1 repeated (stride 0) up to `shape`, which may have more at the front; -1 keeps a size. */
+CKPT_API ckpt_status ckpt_tensor_expand(ckpt_tensor **out, const ckpt_tensor *t, int ndim, const int64_t *shape,
+                                        ckpt_error *err);
+
+/* n views one after another along `dim`, of `sizes`, which add up to its size (else CKPT_E_SHAPE). out[n] is filled. */
+CKPT_API ckpt_status ckpt_tensor_split(ckpt_tensor **out, const ckpt_tensor *t, size_t n, const int64_t *sizes, int dim,
+                                       ckpt_error *err);
+
+/*
+ * At most n >= 1 views of equal size, the last one smaller: size ceil(size/n), so that there may be fewer than n, as
+ * in PyTorch. out[n] has room for them; *made is how many.
+ */
+CKPT_API ckpt_status ckpt_tensor_chunk(ckpt_tensor **out, size_t *made, const ckpt_tensor *t, size_t n, int dim,
+                                       ckpt_error *err);
+
+/* ---- Computed tensors -------------------------------------------------------------------------------- */
+
+/*
+ * These return at once: shapes, dtypes and bounds are checked, and the result's elements are computed when somebody
+ * first looks at them (ckpt_tensor_data), in the thread that does, which can fail with CKPT_E_NOMEM or as the files
+ * under the sources do. Copying, comparing, digesting and saving compute without keeping. Results are contiguous and
+ * read-only and keep their sources. But a result over a tensor that can be written to (ckpt_tensor_new, _borrow) is
+ * computed here and now, and is writable itself; so is every ninth of a chain. Conjugate and negative bits are applied.
+ * Meta tensors give meta tensors. CKPT_E_UNSUPPORTED names a dtype for which an operation has no meaning.
+ */
+
+/* t itself if it is contiguous and plain, else a copy of its logical contents. */
+CKPT_API ckpt_status ckpt_tensor_contiguous(ckpt_tensor **out, const ckpt_tensor *t, ckpt_error *err);
+
+/* The entries `index[0..n)` of dimension `dim`. */
+CKPT_API ckpt_status ckpt_tensor_index_select(ckpt_tensor **out, const ckpt_tensor *t, int dim, size_t n,
+                                              const int64_t *index, ckpt_error *err);
+
+/* The order of the entries of n dimensions reversed. */
+CKPT_API ckpt_status ckpt_tensor_flip(ckpt_tensor **out, const ckpt_tensor *t, int n, const int *dims, ckpt_error *err);
+
+/* Entry i of `dim` moved to i + shift, round the end. */
+CKPT_API ckpt_status ckpt_tensor_roll(ckpt_tensor **out, const ckpt_tensor *t, int64_t shift, int dim, ckpt_error *err);
+
+/* n >= 1 tensors of one dtype one after another along `dim`; the other sizes are equal (else CKPT_E_SHAPE). */
+CKPT_API ckpt_status ckpt_tensor_cat(ckpt_tensor **out, size_t n, const ckpt_tensor *const *tensors, int dim,
+                                     ckpt_error *err);
+
+/* n >= 1 tensors of one dtype and shape along a new dimension before `dim` (ndim or -1: behind the last). */
+CKPT_API ckpt_status ckpt_tensor_stack(ckpt_tensor **out, size_t n, const ckpt_tensor *const *tensors, int dim,
+                                       ckpt_error *err);
+
+/* A number of any dtype. */
+typedef enum ckpt_scalar_kind {
+  CKPT_SCALAR_BOOL,
+  CKPT_SCALAR_INT,
+  CKPT_SCALAR_UINT, /* a uint64 beyond int64: `whole` has its bits */
+  CKPT_SCALAR_FLOAT,
+  CKPT_SCALAR_COMPLEX
+} ckpt_scalar_kind;
+
+typedef struct ckpt_scalar {
+  ckpt_scalar_kind kind;
+  int64_t whole;     /* BOOL, INT, UINT */
+  double real, imag; /* FLOAT, COMPLEX */
+} ckpt_scalar;
+
+CKPT_API ckpt_scalar ckpt_scalar_int(int64_t i);
+CKPT_API ckpt_scalar ckpt_scalar_double(double d);
+
+/*
+ * t with before[i] elements of `value` in front of dimension i and after[i] behind it; ndim counts, none negative.
+ * CKPT_E_RANGE for a value that the dtype does not hold.
+ */
+CKPT_API ckpt_status ckpt_tensor_pad(ckpt_tensor **out, const ckpt_tensor *t, const int64_t *before,
+                                     const int64_t *after, ckpt_scalar value, ckpt_error *err);
+
+/*
+ * t * factor, t + u and t + number, in t's dtype. Integers wrap around and take whole numbers only (CKPT_E_TYPE: cast
+ * first); 8- and 16-bit floats are computed in float32 and rounded once, as PyTorch does it, but the number is not
+ * rounded to 16 bits first (PyTorch's releases differ in that). u has t's dtype and shape. Not for bool.
+ */
+CKPT_API ckpt_status ckpt_tensor_scale(ckpt_tensor **out, const ckpt_tensor *t, ckpt_scalar factor, ckpt_error *err);
+CKPT_API ckpt_status ckpt_tensor_add(ckpt_tensor **out, const ckpt_tensor *t, const ckpt_tensor *u, ckpt_error *err);
+CKPT_API ckpt_status ckpt_tensor_add_number(ckpt_tensor **out, const ckpt_tensor *t, ckpt_scalar number,
+                                            ckpt_error *err);
+
+/*
+ * t in another dtype, with PyTorch's results: all integers, bool, floats of 8 to 64 bits among each other and to
+ * complex, complex to complex. A float that does not fit an integer becomes the nearest bound and NaN 0, where PyTorch
+ * has no defined result; uint8 takes the low bits of an int64, as PyTorch does. Complex to real is refused.
+ */
+CKPT_API ckpt_status ckpt_tensor_to(ckpt_tensor **out, const ckpt_tensor *t, ckpt_dtype dtype, ckpt_error *err);
+
+/* ---- Elements and statistics ------------------------------------------------------------------------- */
+
+/* The element at `index` (ndim of them, negative from the end). CKPT_E_RANGE, CKPT_E_UNSUPPORTED for bits, quantised.
+ */
+CKPT_API ckpt_status ckpt_tensor_get(ckpt_scalar *out, const ckpt_tensor *t, const int64_t *index, ckpt_error *err);
+
+/*
+ * Writes into a tensor that can be written to (CKPT_E_ARGUMENT: clone it first). CKPT_E_RANGE for a number that the
+ * dtype does not hold: outside an integer's bounds, or finite but beyond a float's; CKPT_E_TYPE for a fraction into an
+ * integer, or an imaginary part into a real. Not to be called while another thread looks at the tensor.
+ */
+CKPT_API ckpt_status ckpt_tensor_set(ckpt_tensor *t, const int64_t *index, ckpt_scalar value, ckpt_error *err);
+CKPT_API ckpt_status ckpt_tensor_fill(ckpt_tensor *t, ckpt_scalar value, ckpt_error *err);
+
+/* Same dtype, shape and logical bits: NaN equals NaN of the same bits, 0 and -0 differ. Two meta tensors have no bits.
+ */
+CKPT_API ckpt_status ckpt_tensor_equal(bool *out, const ckpt_tensor *a, const ckpt_tensor *b, ckpt_error *err);
+
+/*
+ * One pass over the elements in float64. min, max, mean and std are those of the finite ones, NaN if there are none;
+ * std is the sample's (divisor n-1, as torch.std), NaN for fewer than two. A complex number counts by its magnitude;
+ * it is NaN or infinite if one of its parts is. 64-bit integers beyond 2^53 are rounded.
+ */
+typedef struct ckpt_stats {
+  int64_t count; /* all elements */
+  int64_t nan, infinite, zeros;
+  double min, max, mean, std;
+} ckpt_stats;
+
+/* CKPT_E_ARGUMENT for a meta tensor, CKPT_E_UNSUPPORTED for quantised and bit dtypes. Thread-safe. */
+CKPT_API ckpt_status ckpt_tensor_stats(ckpt_stats *out, const ckpt_tensor *t, ckpt_error *err);
 
 /* ---- Values ------------------------------------------------------------------------------------------ */
 
