@@ -9,16 +9,25 @@
 
 static ckpt_checkpoint *check_checkpoint(lua_State *L) { return ckpt_lua_check_box(L, 1, CKPT_T_CHECKPOINT); }
 
-/* ckpt.open(path [, { verify = bool }]) */
+/* { verify = bool, save = 1.. }, at argument 2 */
+static ckpt_open_options check_open_options(lua_State *L) {
+  ckpt_open_options options = {.verify = false};
+  if (!lua_istable(L, 2)) return options;
+  lua_getfield(L, 2, "verify");
+  options.verify = lua_toboolean(L, -1);
+  if (lua_getfield(L, 2, "save") != LUA_TNIL) {
+    luaL_argcheck(L, lua_isinteger(L, -1) && lua_tointeger(L, -1) >= 1, 2, "save must be an integer from 1 on");
+    options.save = (size_t)lua_tointeger(L, -1) - 1;
+  }
+  lua_pop(L, 2);
+  return options;
+}
+
+/* ckpt.open(path [, { verify = bool, save = n }]) */
 static int module_open(lua_State *L) {
   ckpt_error err;
-  ckpt_open_options options = {false};
   const char *path = ckpt_lua_check_text(L, 1);
-  if (lua_istable(L, 2)) {
-    lua_getfield(L, 2, "verify");
-    options.verify = lua_toboolean(L, -1);
-    lua_pop(L, 1);
-  }
+  ckpt_open_options options = check_open_options(L);
   void **box = ckpt_lua_new_box(L, CKPT_T_CHECKPOINT);
   lua_pushvalue(L, 1);
   lua_setiuservalue(L, -2, 1);
@@ -237,6 +246,10 @@ static int checkpoint_index(lua_State *L) {
       lua_pushnil(L);
     else
       ckpt_lua_push_value(L, ckpt_checkpoint_document(cp), metadata);
+  } else if (strcmp(field, "saves") == 0) {
+    lua_pushinteger(L, (lua_Integer)ckpt_checkpoint_saves(cp));
+  } else if (strcmp(field, "trailing") == 0) {
+    lua_pushinteger(L, (lua_Integer)ckpt_checkpoint_trailing(cp));
   } else if (strcmp(field, "path") == 0) {
     lua_getiuservalue(L, 1, 1);
   } else {

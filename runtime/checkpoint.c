@@ -3,9 +3,12 @@
 
 #include <stdlib.h>
 
+#include "bare_pickle.h"
 #include "check.h"
 #include "dcp.h"
 #include "pth.h"
+#include "pth_legacy.h"
+#include "pth_tar.h"
 #include "safetensors.h"
 #include "shards.h"
 
@@ -17,20 +20,51 @@ struct ckpt_checkpoint {
   ckpt_value *metadata; /* of the document; NULL: none */
   const char *format;
   ckpt_shards shards; /* of a set: cp->map is its index then */
+  ckpt_saves saves;
+  const ckpt_save_format *stream; /* NULL: a format of one save to a file */
 };
 
 /* ---- open ---- */
 
-typedef ckpt_status (*reader)(ckpt_checkpoint *cp, ckpt_error *err);
+typedef ckpt_status (*reader)(ckpt_checkpoint *cp, size_t save, ckpt_error *err);
 
-static ckpt_status read_zip(ckpt_checkpoint *cp, ckpt_error *err) {
+/* A format of one save to a file. */
+static ckpt_status only_save(ckpt_checkpoint *cp, size_t save, ckpt_error *err) {
+  cp->saves.count = 1;
+  return save == 0 ? CKPT_OK : ckpt_saves_no_such(save, 1, err);
+}
+
+static ckpt_status read_zip(ckpt_checkpoint *cp, size_t save, ckpt_error *err) {
+  CKPT_TRY(only_save(cp, save, err));
   CKPT_TRY(ckpt_zip_open(&cp->zip, cp->map, 0, ckpt_mapping_size(cp->map), err));
   return ckpt_pth_read(&cp->doc, &cp->format, cp->zip, err);
 }
 
-static ckpt_status read_safetensors(ckpt_checkpoint *cp, ckpt_error *err) {
+static ckpt_status read_safetensors(ckpt_checkpoint *cp, size_t save, ckpt_error *err) {
   cp->format = "safetensors";
+  CKPT_TRY(only_save(cp, save, err));
   return ckpt_safetensors_read(&cp->doc, &cp->metadata, cp->map, err);
+}
+
+static ckpt_status read_tar(ckpt_checkpoint *cp, size_t save, ckpt_error *err) {
+  cp->format = "torch-tar";
+  CKPT_TRY(only_save(cp, save, err));
+  return ckpt_tar_read(&cp->doc, cp->map, err);
+}
+
+static ckpt_status read_stream(ckpt_checkpoint *cp, const ckpt_save_format *stream, size_t save, ckpt_error *err) {
+  cp->stream = stream;
+  return ckpt_saves_read(&cp->doc, &cp->saves, stream, cp->map, save, err);
+}
+
+static ckpt_status read_legacy(ckpt_checkpoint *cp, size_t save, ckpt_error *err) {
+  cp->format = "torch-legacy";
+  return read_stream(cp, &ckpt_legacy_format, save, err);
+}
+
+static ckpt_status read_pickle(ckpt_checkpoint *cp, size_t save, ckpt_error *err) {
+  cp->format = "pickle";
+  return read_stream(cp, &ckpt_bare_pickle_format, save, err);
 }
 
 static bool starts(const ckpt_mapping *map, const void *bytes, size_t n) {
@@ -46,41 +80,54 @@ typedef struct format {
   const char *name;
 } format;
 
-static bool is_legacy(const ckpt_mapping *map) {
-  return starts(map, "\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19\x2e", 15);
-}
+static bool is_legacy(const ckpt_mapping *map) { return ckpt_legacy_begins(map, 0); }
 
-static bool is_tar(const ckpt_mapping *map) {
-  return ckpt_mapping_size(map) >= 262 && memcmp(ckpt_mapping_data(map) + 257, "ustar", 5) == 0;
-}
-
-static bool is_pickle(const ckpt_mapping *map) {
-  return ckpt_mapping_size(map) >= 2 && ckpt_mapping_data(map)[0] == 0x80 && ckpt_mapping_data(map)[1] <= 5;
-}
+static bool is_pickle(const ckpt_mapping *map) { return ckpt_bare_pickle_marked(map, 0); }
+static bool is_preview(const ckpt_mapping *map) { return starts(map, "PYTORCH1", 8); }
 
 static const format formats[] = {
     {is_zip, read_zip, "a PyTorch zip file"},
-    {is_tar, NULL, "a PyTorch 0.1 tar file"},
-    {is_legacy, NULL, "a PyTorch legacy file (before 1.6)"},
+    {is_preview, NULL, "a file of a PyTorch preview release"},
+    {is_legacy, read_legacy, "a PyTorch legacy file (before 1.6)"},
+    {ckpt_tar_is, read_tar, "a PyTorch 0.1 tar file"},
     {ckpt_safetensors_is, read_safetensors, "a safetensors file"},
-    {is_pickle, NULL, "a bare pickle"},
+    {is_pickle, read_pickle, "a bare pickle"},
 };
 
-static ckpt_status read_any(ckpt_checkpoint *cp, ckpt_error *err) {
+/*
+ * Pickles of protocols 0 and 1 have no mark: what parses as such to the last byte is one, anything else is no
+ * checkpoint, and the refusal says what the attempt met.
+ */
+static ckpt_status read_unmarked(ckpt_checkpoint *cp, size_t save, ckpt_error *err) {
+  ckpt_error here = {0};
+  const unsigned char *b = ckpt_mapping_data(cp->map);
+  size_t size = ckpt_mapping_size(cp->map);
+  ckpt_status st = read_pickle(cp, save, &here);
+  if (st == CKPT_OK && cp->saves.end < size)
+    st = ckpt_fail(&here, CKPT_E_FORMAT, (int64_t)cp->saves.end, "file+0x%zx: what follows is none", cp->saves.end);
+  if (st == CKPT_OK) return CKPT_OK;
+  if (st == CKPT_E_NOMEM || st == CKPT_E_NOTFOUND) {
+    if (err != NULL) *err = here;
+    return st;
+  }
+  return ckpt_fail(err, CKPT_E_FORMAT, 0,
+                   "not a checkpoint: it begins with the bytes %02x %02x, which is no known format (as a pickle of "
+                   "protocol 0 or 1: %s)",
+                   b[0], size > 1 ? b[1] : 0, here.message);
+}
+
+static ckpt_status read_any(ckpt_checkpoint *cp, size_t save, ckpt_error *err) {
   if (ckpt_mapping_size(cp->map) == 0) return ckpt_fail(err, CKPT_E_FORMAT, 0, "the file is empty");
   for (size_t i = 0; i < CKPT_COUNTOF(formats); i++) {
     if (!formats[i].is(cp->map)) continue;
-    if (formats[i].read != NULL) return formats[i].read(cp, err);
+    if (formats[i].read != NULL) return formats[i].read(cp, save, err);
     return ckpt_fail(err, CKPT_E_UNSUPPORTED, 0, "%s: this version of ckpt does not read it", formats[i].name);
   }
-  const unsigned char *b = ckpt_mapping_data(cp->map);
-  return ckpt_fail(err, CKPT_E_FORMAT, 0,
-                   "not a checkpoint: it begins with the bytes %02x %02x, which is no known format", b[0],
-                   ckpt_mapping_size(cp->map) > 1 ? b[1] : 0);
+  return read_unmarked(cp, save, err);
 }
 
 static ckpt_status open_mapping(ckpt_checkpoint *cp, const ckpt_open_options *options, ckpt_error *err) {
-  CKPT_TRY(read_any(cp, err));
+  CKPT_TRY(read_any(cp, options == NULL ? 0 : options->save, err));
   return options != NULL && options->verify ? ckpt_checkpoint_verify(cp, err) : CKPT_OK;
 }
 
@@ -99,6 +146,7 @@ ckpt_status ckpt_checkpoint_open_mapping(ckpt_checkpoint **out, ckpt_mapping *ma
 }
 
 static ckpt_status read_dcp(ckpt_checkpoint *cp, const char *dir, const ckpt_open_options *options, ckpt_error *err) {
+  CKPT_TRY(only_save(cp, options == NULL ? 0 : options->save, err));
   CKPT_TRY(ckpt_dcp_open(&cp->dcp, dir, err));
   cp->doc = ckpt_document_retain(ckpt_dcp_document(cp->dcp));
   cp->format = "torch-dcp";
@@ -118,8 +166,9 @@ static ckpt_status open_dcp(ckpt_checkpoint **out, const char *dir, const char *
   return CKPT_OK;
 }
 
-static ckpt_status read_set(ckpt_checkpoint *cp, const char *path, ckpt_error *err) {
+static ckpt_status read_set(ckpt_checkpoint *cp, const char *path, size_t save, ckpt_error *err) {
   cp->format = "sharded";
+  CKPT_TRY(only_save(cp, save, err));
   return ckpt_shards_read(&cp->shards, &cp->doc, &cp->metadata, cp->map, path, err);
 }
 
@@ -128,7 +177,7 @@ static ckpt_status open_set(ckpt_checkpoint **out, ckpt_mapping *map, const char
   ckpt_checkpoint *cp = calloc(1, sizeof *cp);
   if (cp == NULL) return ckpt_fail_nomem(err, sizeof *cp);
   cp->map = ckpt_mapping_retain(map);
-  ckpt_status st = read_set(cp, path, err);
+  ckpt_status st = read_set(cp, path, options == NULL ? 0 : options->save, err);
   if (st == CKPT_OK && options != NULL && options->verify) st = ckpt_checkpoint_verify(cp, err);
   if (st != CKPT_OK) {
     ckpt_checkpoint_close(cp);
@@ -187,8 +236,14 @@ ckpt_status ckpt_checkpoint_check_contents(const ckpt_checkpoint *cp, ckpt_error
   return ckpt_value_check(ckpt_document_root(cp->doc), err);
 }
 
+size_t ckpt_checkpoint_saves(const ckpt_checkpoint *cp) { return cp->saves.count; }
+uint64_t ckpt_checkpoint_trailing(const ckpt_checkpoint *cp) {
+  return cp->stream == NULL ? 0 : ckpt_mapping_size(cp->map) - cp->saves.end;
+}
+
 ckpt_status ckpt_checkpoint_verify(const ckpt_checkpoint *cp, ckpt_error *err) {
   if (cp->dcp != NULL) CKPT_TRY(ckpt_dcp_verify(cp->dcp, err));
+  if (cp->stream != NULL) CKPT_TRY(ckpt_saves_check(&cp->saves, cp->stream, cp->map, err));
   for (size_t i = 0; cp->zip != NULL && i < ckpt_zip_count(cp->zip); i++) CKPT_TRY(ckpt_zip_check(cp->zip, i, err));
   CKPT_TRY(ckpt_shards_verify(&cp->shards, err));
   return ckpt_checkpoint_check_contents(cp, err);

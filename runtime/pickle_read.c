@@ -406,10 +406,18 @@ static ckpt_status op_obj(ckpt_machine *m, ckpt_error *err) {
   return push_object(m, CKPT_BY_REDUCE, callable, args, NULL, err);
 }
 
+static ckpt_status state_hook(bool *done, ckpt_machine *m, ckpt_value *to, ckpt_value *state, ckpt_error *err) {
+  if (m->hooks->state == NULL) return CKPT_OK;
+  return ckpt_machine_at(m, m->hooks->state(done, m->hooks->context, to, state, err), err);
+}
+
 static ckpt_status op_build(ckpt_machine *m, ckpt_error *err) {
   ckpt_value *state = NULL, *to = NULL;
+  bool done = false;
   CKPT_TRY(ckpt_machine_pop(&state, m, err));
   CKPT_TRY(ckpt_machine_top(&to, m, err));
+  CKPT_TRY(state_hook(&done, m, to, state, err));
+  if (done) return CKPT_OK;
   ckpt_value **at = NULL;
   if (to->kind == CKPT_OBJECT) at = &to->as.object->state;
   if (to->kind == CKPT_DICT && to->ordered) at = &to->as.dict->state;
@@ -419,10 +427,15 @@ static ckpt_status op_build(ckpt_machine *m, ckpt_error *err) {
   return CKPT_OK;
 }
 
+static ckpt_status push_persid(ckpt_machine *m, ckpt_value *id, ckpt_error *err) {
+  ckpt_value *known = m->hooks->known == NULL ? NULL : m->hooks->known(m->hooks->context, id);
+  return known != NULL ? ckpt_machine_push(m, known, err) : push_object(m, CKPT_BY_PERSID, NULL, id, NULL, err);
+}
+
 static ckpt_status op_binpersid(ckpt_machine *m, ckpt_error *err) {
   ckpt_value *id = NULL;
   CKPT_TRY(ckpt_machine_pop(&id, m, err));
-  return push_object(m, CKPT_BY_PERSID, NULL, id, NULL, err);
+  return push_persid(m, id, err);
 }
 
 static ckpt_status op_persid(ckpt_machine *m, ckpt_error *err) {
@@ -430,8 +443,7 @@ static ckpt_status op_persid(ckpt_machine *m, ckpt_error *err) {
   size_t n = 0;
   CKPT_TRY(ckpt_machine_take_line(&s, &n, m, err));
   ckpt_value *id = ckpt_pickle_bytestring(m->doc, s, n, err);
-  if (id == NULL) return ckpt_machine_push(m, NULL, err);
-  return push_object(m, CKPT_BY_PERSID, NULL, id, NULL, err);
+  return id == NULL ? ckpt_machine_push(m, NULL, err) : push_persid(m, id, err);
 }
 
 /* ---- framing ---- */
@@ -555,22 +567,30 @@ static ckpt_status finish(ckpt_value **out, ckpt_machine *m, ckpt_error *err) {
   return CKPT_OK;
 }
 
-ckpt_status ckpt_pickle_read(ckpt_value **out, size_t *used, ckpt_document *doc, const unsigned char *data, size_t size,
-                             const char *name, const ckpt_pickle_hooks *hooks, ckpt_error *err) {
+ckpt_status ckpt_pickle_read_at(ckpt_value **out, size_t *end, ckpt_document *doc, const unsigned char *data,
+                                size_t start, size_t size, const char *name, const ckpt_pickle_hooks *hooks,
+                                ckpt_error *err) {
   static const ckpt_pickle_hooks none = {0};
   ckpt_error here = {0};
   ckpt_machine *m = calloc(1, sizeof *m);
   if (m == NULL) return ckpt_fail_nomem(err, sizeof *m);
-  *m = (ckpt_machine){.doc = doc, .data = data, .size = size, .name = name, .hooks = hooks == NULL ? &none : hooks};
+  *m = (ckpt_machine){.doc = doc, .data = data, .start = start, .size = size, .pos = start};
+  m->name = name;
+  m->hooks = hooks == NULL ? &none : hooks;
   ckpt_value *root = NULL;
   ckpt_status st = run(m, &here);
   if (st == CKPT_OK) st = finish(&root, m, &here);
   if (st == CKPT_OK) {
     *out = root;
-    if (used != NULL) *used = m->pos;
+    if (end != NULL) *end = m->pos;
   } else if (err != NULL) {
     *err = here;
   }
   ckpt_machine_free(m);
   return st;
+}
+
+ckpt_status ckpt_pickle_read(ckpt_value **out, size_t *used, ckpt_document *doc, const unsigned char *data, size_t size,
+                             const char *name, const ckpt_pickle_hooks *hooks, ckpt_error *err) {
+  return ckpt_pickle_read_at(out, used, doc, data, 0, size, name, hooks, err);
 }

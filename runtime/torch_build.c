@@ -80,16 +80,31 @@ static ckpt_status key_text(char *out, size_t size, const ckpt_value *key, ckpt_
   return n >= 0 && (size_t)n < size ? CKPT_OK : bad(err, "a storage whose key is no short string");
 }
 
-static ckpt_status storage_bytes(uint64_t *bytes, ckpt_dtype *dtype, const ckpt_value *id, ckpt_error *err) {
-  const ckpt_value *cls = arg(id, 1), *numel = arg(id, 4);
+static ckpt_status read_class(ckpt_dtype *dtype, const ckpt_value *cls, ckpt_error *err) {
   size_t n = 0;
   if (cls == NULL || cls->kind != CKPT_CLASS) return bad(err, "a storage without a class");
   const char *name = ckpt_value_class_name(cls, &n);
-  if (ckpt_dtype_of_storage_class(dtype, name, n) != CKPT_OK)
-    return ckpt_fail(err, CKPT_E_CORRUPT, -1, "'%.64s' is no storage class", cls->as.text.bytes);
-  if (numel == NULL || numel->kind != CKPT_INT || numel->as.integer < 0 ||
-      __builtin_mul_overflow((uint64_t)numel->as.integer, (uint64_t)ckpt_dtype_size(*dtype), bytes))
+  if (ckpt_dtype_of_storage_class(dtype, name, n) == CKPT_OK) return CKPT_OK;
+  return ckpt_fail(err, CKPT_E_CORRUPT, -1, "'%.64s' is no storage class", cls->as.text.bytes);
+}
+
+bool ckpt_storage_id_is(const ckpt_value *id) {
+  const ckpt_value *tag = id->kind == CKPT_TUPLE ? arg(id, 0) : NULL;
+  return tag != NULL && tag->kind == CKPT_STR && strcmp(tag->as.text.bytes, "storage") == 0;
+}
+
+ckpt_status ckpt_storage_id_read(ckpt_storage_id *out, const ckpt_value *id, ckpt_error *err) {
+  ckpt_storage_id read = {0};
+  if (id->as.seq.n < 5) return bad(err, "a storage's persistent id with fewer than five parts");
+  CKPT_TRY(key_text(read.key, sizeof read.key, arg(id, 2), err));
+  CKPT_TRY(read_class(&read.dtype, arg(id, 1), err));
+  const ckpt_value *numel = arg(id, 4);
+  uint64_t itemsize = ckpt_dtype_size(read.dtype);
+  if (numel->kind != CKPT_INT || numel->as.integer < 0 ||
+      __builtin_mul_overflow((uint64_t)numel->as.integer, itemsize, &read.bytes))
     return bad(err, "a storage whose number of elements is no count");
+  read.numel = (uint64_t)numel->as.integer;
+  *out = read;
   return CKPT_OK;
 }
 
@@ -132,15 +147,10 @@ static ckpt_status get_storage(ckpt_storage **out, ckpt_torch_builder *b, const 
 
 /* Only ("storage", class, key, location, numel[, view]) is torch's; any other id stays an inert object. */
 static ckpt_status on_persid(void *context, ckpt_value *v, ckpt_error *err) {
-  const ckpt_value *id = v->made->args, *tag = id->kind == CKPT_TUPLE ? arg(id, 0) : NULL;
-  if (tag == NULL || tag->kind != CKPT_STR || strcmp(tag->as.text.bytes, "storage") != 0) return CKPT_OK;
-  char key[256];
-  uint64_t bytes = 0;
-  ckpt_dtype dtype = CKPT_U8;
-  if (id->as.seq.n < 5) return bad(err, "a storage's persistent id with fewer than five parts");
-  CKPT_TRY(key_text(key, sizeof key, arg(id, 2), err));
-  CKPT_TRY(storage_bytes(&bytes, &dtype, id, err));
-  return get_storage(&v->made->storage, context, key, bytes, ckpt_dtype_swap_unit(dtype), err);
+  ckpt_storage_id id;
+  if (!ckpt_storage_id_is(v->made->args)) return CKPT_OK;
+  CKPT_TRY(ckpt_storage_id_read(&id, v->made->args, err));
+  return get_storage(&v->made->storage, context, id.key, id.bytes, ckpt_dtype_swap_unit(id.dtype), err);
 }
 
 /* ---- tensors ---- */
@@ -207,9 +217,8 @@ static ckpt_status build_view(ckpt_tensor **out, const ckpt_value *args, ckpt_dt
 }
 
 static ckpt_status storage_dtype(ckpt_dtype *out, const ckpt_value *args, ckpt_error *err) {
-  uint64_t bytes;
   if (storage_id(args) == NULL) return bad(err, "a tensor without a storage");
-  return storage_bytes(&bytes, out, storage_id(args), err);
+  return read_class(out, arg(storage_id(args), 1), err);
 }
 
 static ckpt_status rebuild_v1(ckpt_tensor **out, const ckpt_value *args, ckpt_error *err) {
@@ -487,5 +496,5 @@ void ckpt_torch_builder_free(ckpt_torch_builder *b) {
 }
 
 ckpt_pickle_hooks ckpt_torch_builder_hooks(ckpt_torch_builder *b) {
-  return (ckpt_pickle_hooks){b, on_persid, on_built, false};
+  return (ckpt_pickle_hooks){.context = b, .persid = on_persid, .built = on_built};
 }

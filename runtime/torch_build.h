@@ -11,6 +11,17 @@
 
 #include "pickle_read.h"
 
+/* What a storage's persistent id says; its bytes are numel x element size. */
+typedef struct ckpt_storage_id {
+  char key[256];
+  ckpt_dtype dtype;
+  uint64_t numel, bytes;
+} ckpt_storage_id;
+
+/* True for a tuple that begins with "storage"; only such a one is read. */
+bool ckpt_storage_id_is(const ckpt_value *id);
+ckpt_status ckpt_storage_id_read(ckpt_storage_id *out, const ckpt_value *id, ckpt_error *err);
+
 typedef struct ckpt_torch_builder ckpt_torch_builder;
 
 /*

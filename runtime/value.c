@@ -293,6 +293,16 @@ ckpt_value *ckpt_value_object_state(const ckpt_value *v) {
   return v->kind == CKPT_OBJECT ? v->as.object->state : NULL;
 }
 
+/* The id of a module ends with its class, the file name and the text. */
+ckpt_value *ckpt_value_class_source(const ckpt_value *v, ckpt_value **file) {
+  if (v->kind != CKPT_CLASS || v->made == NULL || v->made->args->as.seq.n < 3) return NULL;
+  const ckpt_seq *id = &v->made->args->as.seq;
+  ckpt_value *name = id->items[id->n - 2], *text = id->items[id->n - 1];
+  if (name->kind != CKPT_STR || text->kind != CKPT_STR) return NULL;
+  if (file != NULL) *file = name;
+  return text;
+}
+
 typedef struct class_name {
   const char *module, *name;
 } class_name;

@@ -62,9 +62,8 @@ describe("verify of files", function()
   it("goes on with the next file; 1 for a bad one, 3 for one that is not there", function()
     save_small "a.pth"
     scratch.write(cli.path "b.pth", "hello, world")
-    local foreign = "@b.pth: not a checkpoint: it begins with the bytes 68 65, which is no known format"
     local out = cli.says(1, "verify", "@b.pth", "@a.pth")
-    assert.equal(foreign, out:match "^[^\n]*")
+    assert.matches("^@b.pth: not a checkpoint: it begins with the bytes 68 65, ", out)
     assert.matches("\n@a.pth: ok, .*\n1 of 2 files failed\n$", out)
     out = cli.says(3, "verify", "@b.pth", "@none.pth", "@a.pth")
     assert.matches("\n@none.pth: there is no such file\n@a.pth: ok, .*\n2 of 3 files failed\n$", out)

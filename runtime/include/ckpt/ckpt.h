@@ -601,6 +601,12 @@ CKPT_API ckpt_status ckpt_value_to_dense(ckpt_tensor **out, const ckpt_value *v,
 CKPT_API ckpt_status ckpt_value_nested_count(size_t *out, const ckpt_value *v, ckpt_error *err);
 CKPT_API ckpt_status ckpt_value_nested_tensor(ckpt_tensor **out, const ckpt_value *v, size_t i, ckpt_error *err);
 
+/*
+ * Of a CLASS: what an old file of a whole nn.Module holds besides the name, as STRs: its source text and (*file, may be
+ * NULL) the path that it came from. NULL where the file holds none. Inert: it is never run, and not written anew.
+ */
+CKPT_API ckpt_value *ckpt_value_class_source(const ckpt_value *v, ckpt_value **file);
+
 /* Builders: a new value of `doc`. Strings and bytes are copied; a tensor is retained until the document goes. */
 CKPT_API ckpt_status ckpt_value_new_none(ckpt_value **out, ckpt_document *doc, ckpt_error *err);
 CKPT_API ckpt_status ckpt_value_new_bool(ckpt_value **out, ckpt_document *doc, bool b, ckpt_error *err);
@@ -725,6 +731,7 @@ typedef struct ckpt_checkpoint ckpt_checkpoint;
 
 typedef struct ckpt_open_options {
   bool verify; /* also ckpt_checkpoint_verify (a stored CRC of 0 counts as absent) */
+  size_t save; /* which of several saves in one file, from 0; CKPT_E_NOTFOUND if it holds fewer */
 } ckpt_open_options;
 
 /*
@@ -739,6 +746,16 @@ CKPT_API void ckpt_checkpoint_close(ckpt_checkpoint *cp);
 
 CKPT_API const char *ckpt_checkpoint_format(const ckpt_checkpoint *cp); /* "torch-zip", "torch-dcp", ... */
 CKPT_API uint64_t ckpt_checkpoint_bytes(const ckpt_checkpoint *cp);     /* size of the file, or of all files */
+
+/*
+ * How many saves the file holds: several torch.save (legacy format) or pickle.dump calls may have written into it one
+ * after the other. 1 for the other formats. What follows the last whole save is not looked at, as PyTorch does not.
+ */
+CKPT_API size_t ckpt_checkpoint_saves(const ckpt_checkpoint *cp);
+
+/* Bytes behind the last whole save that are none; 0 if every byte of the file is accounted for. */
+CKPT_API uint64_t ckpt_checkpoint_trailing(const ckpt_checkpoint *cp);
+
 CKPT_API ckpt_document *ckpt_checkpoint_document(const ckpt_checkpoint *cp);
 CKPT_API ckpt_value *ckpt_checkpoint_root(const ckpt_checkpoint *cp);
 
@@ -751,7 +768,8 @@ CKPT_API ckpt_value *ckpt_checkpoint_metadata(const ckpt_checkpoint *cp);
 
 /*
  * Reads every record once and compares its CRC-32, then the indices of sparse and nested tensors, the scales of quantised
- * ones and the lengths of numpy arrays. CKPT_E_CORRUPT names the record and its byte, or the path.
+ * ones and the lengths of numpy arrays. CKPT_E_CORRUPT names the record and its byte, or the path. The formats before
+ * 1.6 have no checksums; of them every save in the file is read, also the one that is cut off at its end.
  */
 CKPT_API ckpt_status ckpt_checkpoint_verify(const ckpt_checkpoint *cp, ckpt_error *err);
 
