@@ -30,6 +30,7 @@ CKPT_API int luaopen_ckpt(lua_State *L) {
   luaL_newlib(L, functions);
   ckpt_lua_value_functions(L);
   ckpt_lua_open_checkpoint(L);
+  ckpt_lua_open_inside(L);
   ckpt_lua_open_checkpointer(L);
   set_dtypes(L);
   lua_pushliteral(L, CKPT_VERSION);
