@@ -169,7 +169,8 @@ static ckpt_status of_array(ckpt_remedy *out, ckpt_profile profile, const ckpt_v
   ckpt_dtype dtype = CKPT_U8;
   ckpt_status st = ckpt_value_array(&a, v, err);
   if (st != CKPT_OK && st != CKPT_E_UNSUPPORTED) return st;
-  bool listed = st == CKPT_OK && strchr("OUS", a.kind) != NULL;
+  bool no_bytes = profile == CKPT_WEIGHTS_ONLY_1_13;
+  bool listed = st == CKPT_OK && strchr(no_bytes ? "OU" : "OUS", a.kind) != NULL;
   bool is_number = st == CKPT_OK && ckpt_array_dtype(&dtype, &a, NULL) == CKPT_OK;
   bool as_tensor = is_number && !(a.scalar && strchr("biuMm", a.kind) != NULL);
   if (as_tensor && !ckpt_weights_only_dtype(profile, dtype)) is_number = false;

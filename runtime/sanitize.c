@@ -236,7 +236,11 @@ static ckpt_status remember(sanitizer *s, const ckpt_value *v, const ckpt_way *w
   return CKPT_OK;
 }
 
-static const char *kind_name(const ckpt_value *v) { return ckpt_kind_name(ckpt_value_kind(v)); }
+/* Of the two objects that are made, one is a tensor to a person. */
+static const char *name_of(const ckpt_value *to, ckpt_remedy remedy) {
+  if (to->kind != CKPT_OBJECT) return ckpt_kind_name(ckpt_value_kind(to));
+  return remedy == CKPT_FROM_ARRAY ? "complex" : "tensor";
+}
 
 static ckpt_status decide(ckpt_value **out, sanitizer *s, const ckpt_value *v, const ckpt_way *way) {
   result r = {NULL, CKPT_KEEP};
@@ -246,7 +250,7 @@ static ckpt_status decide(ckpt_value **out, sanitizer *s, const ckpt_value *v, c
   if (st != CKPT_OK) return blame(s, st, way);
   CKPT_TRY(remember(s, v, way, r));
   bool changed = r.remedy != CKPT_KEEP && r.remedy != CKPT_DROP && !quiet;
-  if (changed) CKPT_TRY(report(s, v, way, false, r.to->kind == CKPT_OBJECT ? "tensor" : kind_name(r.to)));
+  if (changed) CKPT_TRY(report(s, v, way, false, name_of(r.to, r.remedy)));
   *out = r.to;
   return CKPT_OK;
 }
