@@ -33,6 +33,12 @@ static void push_box(lua_State *L, ckpt_document *doc, ckpt_value *v) {
   *box = ckpt_document_retain(doc);
 }
 
+ckpt_value *ckpt_lua_test_value(lua_State *L, int index, ckpt_document **doc) {
+  return luaL_testudata(L, index, CKPT_T_VALUE) == NULL ? NULL : check_value(L, index, doc);
+}
+
+void ckpt_lua_push_box(lua_State *L, ckpt_document *doc, ckpt_value *v) { push_box(L, doc, v); }
+
 void ckpt_lua_push_value(lua_State *L, ckpt_document *doc, ckpt_value *v) {
   luaL_checkstack(L, 4, "value");
   switch (v->kind) {
@@ -41,7 +47,7 @@ void ckpt_lua_push_value(lua_State *L, ckpt_document *doc, ckpt_value *v) {
     case CKPT_INT: lua_pushinteger(L, v->as.integer); break;
     case CKPT_FLOAT: lua_pushnumber(L, v->as.number); break;
     case CKPT_STR: lua_pushlstring(L, v->as.text.bytes, v->as.text.n); break;
-    case CKPT_TENSOR: ckpt_lua_push_tensor(L, v->as.tensor); break;
+    case CKPT_TENSOR: ckpt_lua_push_tensor_value(L, doc, v); break;
     default: push_box(L, doc, v);
   }
 }
@@ -400,21 +406,37 @@ static ckpt_value *convert_state_dict(converter *c, int index) {
   return v;
 }
 
+/* One copy of a file's value, however often it is met. */
+static ckpt_value *convert_once(converter *c, ckpt_value *from) {
+  ckpt_value *v = NULL;
+  if (lua_rawgetp(c->L, c->seen, from) == LUA_TNIL) {
+    must(c, ckpt_value_clone(&v, c->doc, from, &c->err));
+    lua_pushlightuserdata(c->L, v);
+    lua_rawsetp(c->L, c->seen, from);
+  } else {
+    v = lua_touserdata(c->L, -1);
+  }
+  lua_pop(c->L, 1);
+  return v;
+}
+
+static ckpt_value *convert_tensor(converter *c, int index) {
+  ckpt_document *doc;
+  ckpt_value *v = NULL, *from = ckpt_lua_tensor_value(c->L, index, &doc);
+  if (from != NULL) return convert_once(c, from);
+  must(c, ckpt_value_new_tensor(&v, c->doc, ckpt_lua_check_tensor(c->L, index), &c->err));
+  return v;
+}
+
 static ckpt_value *convert_userdata(converter *c, int index) {
   lua_State *L = c->L;
-  ckpt_value *v = NULL;
   ckpt_document *doc;
   if (luaL_testudata(L, index, CKPT_T_MARK) != NULL) return ckpt_document_none(c->doc);
   if (luaL_testudata(L, index, CKPT_T_STATE_DICT) != NULL) return convert_state_dict(c, index);
-  if (luaL_testudata(L, index, CKPT_T_TENSOR) != NULL) {
-    must(c, ckpt_value_new_tensor(&v, c->doc, ckpt_lua_check_tensor(L, index), &c->err));
-    return v;
-  }
+  if (luaL_testudata(L, index, CKPT_T_TENSOR) != NULL) return convert_tensor(c, index);
   if (luaL_testudata(L, index, CKPT_T_VALUE) == NULL)
     luaL_error(L, "a %s has no counterpart in Python", luaL_typename(L, index));
-  const ckpt_value *from = check_value(L, index, &doc);
-  must(c, ckpt_value_clone(&v, c->doc, from, &c->err));
-  return v;
+  return convert_once(c, check_value(L, index, &doc));
 }
 
 static ckpt_value *convert_scalar(converter *c, int index) {

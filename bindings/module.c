@@ -33,6 +33,7 @@ CKPT_API int luaopen_ckpt(lua_State *L) {
   ckpt_lua_value_functions(L);
   ckpt_lua_open_checkpoint(L);
   ckpt_lua_open_save(L);
+  ckpt_lua_open_inside(L);
   ckpt_lua_open_checkpointer(L);
   set_dtypes(L);
   lua_pushliteral(L, CKPT_VERSION);

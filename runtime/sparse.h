@@ -17,7 +17,8 @@
 bool ckpt_value_is_sparse(const ckpt_value *v);
 bool ckpt_value_is_nested(const ckpt_value *v);
 
-/* The arguments of the function that rebuilds a sparse or nested tensor, inside of Parameters and subclasses. */
+/* The function that rebuilds a sparse or nested tensor, inside of Parameters and subclasses, and its arguments. */
+const ckpt_value *ckpt_composite_function(const ckpt_value *v);
 const ckpt_value *ckpt_composite_args(const ckpt_value *v);
 
 /* Every index lies where the shape allows it; for compressed layouts the pointers climb from 0 to nnz. Reads them all.

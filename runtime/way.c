@@ -32,7 +32,11 @@ const ckpt_value *ckpt_way_child(ckpt_way *way, const ckpt_value *v, size_t i) {
   way->index = i;
   way->step = CKPT_STEP_ARG;
   if (i < n) return ckpt_value_item(args, i);
-  way->index = i -= n;
+  i -= n;
+  const ckpt_value *kwargs = v->kind == CKPT_OBJECT ? v->made->kwargs : NULL;
+  way->step = CKPT_STEP_KWARGS;
+  if (kwargs != NULL && i-- == 0) return kwargs;
+  way->index = i;
   n = v->kind == CKPT_DICT ? 0 : ckpt_value_count(v);
   way->step = CKPT_STEP_ITEM;
   if (i < n) return ckpt_value_item(v, i);
@@ -103,42 +107,63 @@ static ckpt_status append_key(path *p, const ckpt_value *key, ckpt_error *err) {
   return st;
 }
 
-static ckpt_status append_step(path *p, const ckpt_way *way, ckpt_error *err) {
-  char text[40];
-  const char *before = way->step == CKPT_STEP_ARG ? p->n > 0 ? ".args" : "args" : "";
-  switch (way->step) {
-    case CKPT_STEP_ROOT: return CKPT_OK;
-    case CKPT_STEP_KEY: return append_key(p, way->key, err);
-    case CKPT_STEP_STATE: return append(p, ".state" + (p->n == 0), p->n == 0 ? 5 : 6, err);
-    default: snprintf(text, sizeof text, "%s[%zu]", before, way->index);
-  }
-  return append(p, text, strlen(text), err);
+/* The leading dot is left out. */
+static ckpt_status append_word(path *p, const char *word, ckpt_error *err) {
+  if (p->n > 0) CKPT_TRY(append(p, ".", 1, err));
+  return append(p, word, strlen(word), err);
 }
 
-/* The places from the root to `at`; free() them. Not more than a path has room for. */
-static ckpt_status ancestors(size_t **out, size_t *n, const ckpt_places *p, size_t at, ckpt_error *err) {
+static ckpt_status append_index(path *p, size_t index, ckpt_error *err) {
+  char text[32];
+  int n = snprintf(text, sizeof text, "[%zu]", index);
+  return append(p, text, (size_t)n, err);
+}
+
+static ckpt_status append_step(path *p, const ckpt_way *way, ckpt_error *err) {
+  switch (way->step) {
+    case CKPT_STEP_KEY: return append_key(p, way->key, err);
+    case CKPT_STEP_STATE: return append_word(p, "state", err);
+    case CKPT_STEP_KWARGS: return append_word(p, "kwargs", err);
+    case CKPT_STEP_ARGS: return append_word(p, "args", err);
+    case CKPT_STEP_ARG: CKPT_TRY(append_word(p, "args", err)); return append_index(p, way->index, err);
+    case CKPT_STEP_ITEM: return append_index(p, way->index, err);
+    default: return CKPT_OK;
+  }
+}
+
+/* The ways from the root to the last one; free() them. Not more than a path has room for. */
+static ckpt_status ancestors(const ckpt_way ***out, size_t *n, const ckpt_places *p, const ckpt_way *last,
+                             ckpt_error *err) {
   size_t count = 1;
-  for (size_t i = at; p->at[i].way.step != CKPT_STEP_ROOT; i = p->at[i].way.parent) count++;
+  for (const ckpt_way *w = last; w->step != CKPT_STEP_ROOT; w = &p->at[w->parent].way) count++;
   if (count > MAX_PATH) return ckpt_fail(err, CKPT_E_LIMIT, -1, "a path longer than %d bytes", MAX_PATH);
-  size_t *chain = malloc(count * sizeof *chain);
+  const ckpt_way **chain = malloc(count * sizeof *chain);
   if (chain == NULL) return ckpt_fail_nomem(err, count * sizeof *chain);
-  for (size_t k = count; k-- > 0; at = p->at[at].way.parent) chain[k] = at;
+  for (size_t k = count; k-- > 0;) {
+    chain[k] = last;
+    if (k > 0) last = &p->at[last->parent].way;
+  }
   *out = chain;
   *n = count;
   return CKPT_OK;
 }
 
-ckpt_status ckpt_places_path(char **out, const ckpt_places *p, size_t at, ckpt_error *err) {
-  size_t *chain = NULL, n = 0;
+ckpt_status ckpt_places_path_by(char **out, const ckpt_places *p, const ckpt_way *way, ckpt_error *err) {
+  const ckpt_way **chain = NULL;
+  size_t n = 0;
   path text = {malloc(MAX_PATH), 0};
   if (text.bytes == NULL) return ckpt_fail_nomem(err, MAX_PATH);
   text.bytes[0] = '\0';
-  ckpt_status st = ancestors(&chain, &n, p, at, err);
-  for (size_t i = 0; st == CKPT_OK && i < n; i++) st = append_step(&text, &p->at[chain[i]].way, err);
+  ckpt_status st = ancestors(&chain, &n, p, way, err);
+  for (size_t i = 0; st == CKPT_OK && i < n; i++) st = append_step(&text, chain[i], err);
   free(chain);
   if (st == CKPT_OK)
     *out = text.bytes;
   else
     free(text.bytes);
   return st;
+}
+
+ckpt_status ckpt_places_path(char **out, const ckpt_places *p, size_t at, ckpt_error *err) {
+  return ckpt_places_path_by(out, p, &p->at[at].way, err);
 }

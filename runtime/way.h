@@ -10,10 +10,13 @@
 
 typedef enum ckpt_step {
   CKPT_STEP_ROOT,
-  CKPT_STEP_ARG,  /* .args[index] */
-  CKPT_STEP_ITEM, /* [index] */
-  CKPT_STEP_KEY,  /* .key */
-  CKPT_STEP_STATE /* .state */
+  CKPT_STEP_ARG,   /* .args[index] */
+  CKPT_STEP_ITEM,  /* [index] */
+  CKPT_STEP_KEY,   /* .key */
+  CKPT_STEP_STATE, /* .state */
+  CKPT_STEP_ARGS,  /* .args, the tuple itself */
+  CKPT_STEP_KWARGS,
+  CKPT_STEP_WITHIN /* no step to be seen: a dict state, whose keys are the object's fields */
 } ckpt_step;
 
 typedef struct ckpt_way {
@@ -24,8 +27,8 @@ typedef struct ckpt_way {
 } ckpt_way;
 
 /*
- * Child i of v in the order arguments, items, pairs, state (the fields of a dict state), and the step to it; NULL past
- * the last. A persistent id has none.
+ * Child i of v in the order arguments, keyword arguments, items, pairs, state (the fields of a dict state), and the
+ * step to it; NULL past the last. A persistent id has none.
  */
 const ckpt_value *ckpt_way_child(ckpt_way *way, const ckpt_value *v, size_t i);
 
@@ -48,7 +51,8 @@ ckpt_status ckpt_places_add(ckpt_places *p, const ckpt_value *v, const ckpt_way 
 ckpt_status ckpt_places_walk(ckpt_places *p, size_t from, ckpt_error *err);
 void ckpt_places_free(ckpt_places *p);
 
-/* The path of a place; free() it. CKPT_E_LIMIT beyond 64 KiB. */
+/* The path of a place, or of a value that a way leads to from one; free() it. CKPT_E_LIMIT beyond 64 KiB. */
 ckpt_status ckpt_places_path(char **out, const ckpt_places *p, size_t at, ckpt_error *err);
+ckpt_status ckpt_places_path_by(char **out, const ckpt_places *p, const ckpt_way *way, ckpt_error *err);
 
 #endif

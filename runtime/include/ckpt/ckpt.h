@@ -834,6 +834,39 @@ CKPT_API ckpt_status ckpt_walk_new(ckpt_walk **out, const ckpt_value *root, ckpt
 CKPT_API ckpt_status ckpt_walk_next(ckpt_walk_step *step, ckpt_walk *walk, ckpt_error *err);
 CKPT_API void ckpt_walk_free(ckpt_walk *walk);
 
+/* ---- Sanitize ---------------------------------------------------------------------------------------- */
+
+/* Whose torch.load(weights_only=True) is to take the result. */
+typedef enum ckpt_profile {
+  CKPT_WEIGHTS_ONLY_2_6, /* PyTorch 2.6 and later */
+  CKPT_WEIGHTS_ONLY_1_13 /* the first: no floats, bytes, sets, quantised tensors, nor dtypes newer than itself */
+} ckpt_profile;
+
+/* What became of one value of the source. */
+typedef struct ckpt_change {
+  const char *path;       /* as in a listing */
+  const char *class_name; /* what it was: "collections.deque", "numpy.core.multiarray.scalar", "frozenset" */
+  bool dropped;
+  const char *into; /* what stands there now: "list", "tensor", "dict"; "None" for a dropped item; "" for nothing */
+} ckpt_change;
+
+typedef struct ckpt_changes ckpt_changes;
+
+/*
+ * A copy of a value graph in `doc`, sharing and cycles kept, without what weights_only refuses. Opaque objects are
+ * dropped: an entry of a dict or set disappears, an item of a list or tuple becomes None. numpy scalars become numbers,
+ * numeric arrays tensors, other arrays lists; dicts and lists of derived classes (defaultdict, deque) plain ones;
+ * frozensets sets. A tensor in an unknown wrapper becomes a plain one; a tensor inside a dropped object is reported as
+ * dropped too, unless it is kept elsewhere. For 1.13 floats, complex numbers and bytes become tensors, quantised tensors
+ * float32, sets lists, Counters dicts, devices strings; tensors of dtypes that it lacks are dropped. *changes (free it)
+ * lists everything that is not as it was. CKPT_E_UNSUPPORTED if the root itself would be dropped.
+ */
+CKPT_API ckpt_status ckpt_value_sanitize(ckpt_value **out, ckpt_changes **changes, ckpt_document *doc,
+                                         const ckpt_value *v, ckpt_profile profile, ckpt_error *err);
+CKPT_API size_t ckpt_changes_count(const ckpt_changes *changes);
+CKPT_API const ckpt_change *ckpt_changes_at(const ckpt_changes *changes, size_t i); /* NULL past the end */
+CKPT_API void ckpt_changes_free(ckpt_changes *changes);
+
 /* ---- Save -------------------------------------------------------------------------------------------- */
 
 /*
