@@ -201,9 +201,11 @@ void ckpt_lua_open_checkpoint(lua_State *L) {
   static const luaL_Reg methods[] = {{"at", checkpoint_at},       {"state_dict", checkpoint_state_dict},
                                      {"list", checkpoint_list},   {"verify", checkpoint_verify},
                                      {"close", checkpoint_close}, {NULL, NULL}};
+  static const char *const fields[] = {"format", "bytes", "path", NULL};
   static const luaL_Reg functions[] = {{"open", module_open}, {"save", module_save}, {NULL, NULL}};
   simple_type(L, "ckpt.listing", listing_gc);
   simple_type(L, "ckpt.document", document_gc);
   ckpt_lua_new_type(L, CKPT_T_CHECKPOINT, meta, methods);
+  ckpt_lua_set_fields(L, CKPT_T_CHECKPOINT, fields);
   luaL_setfuncs(L, functions, 0); /* into the module's table on the top */
 }

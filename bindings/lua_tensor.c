@@ -267,6 +267,7 @@ static int tensor_index(lua_State *L) {
 }
 
 void ckpt_lua_open_tensor(lua_State *L) {
+  static const char *const fields[] = {"shape", "dtype", "ndim", "numel", "nbytes", "offset", "requires_grad", NULL};
   static const luaL_Reg meta[] = {{"__gc", tensor_gc},
                                   {"__close", tensor_gc},
                                   {"__tostring", tensor_tostring},
@@ -285,4 +286,5 @@ void ckpt_lua_open_tensor(lua_State *L) {
                                      {"bytes", tensor_bytes},
                                      {NULL, NULL}};
   ckpt_lua_new_type(L, CKPT_T_TENSOR, meta, methods);
+  ckpt_lua_set_fields(L, CKPT_T_TENSOR, fields);
 }

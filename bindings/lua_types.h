@@ -29,6 +29,12 @@ void ckpt_lua_open_checkpointer(lua_State *L);
 /* A metatable with __name, __metatable = false and these functions; `methods` go behind __index unless it has one. */
 void ckpt_lua_new_type(lua_State *L, const char *name, const luaL_Reg *meta, const luaL_Reg *methods);
 
+/* The names that a type's __index knows beside its methods, NULL at the end: for ckpt.api. */
+void ckpt_lua_set_fields(lua_State *L, const char *type, const char *const *names);
+
+/* ckpt.api, of the module's table on the top. */
+void ckpt_lua_open_api(lua_State *L);
+
 /* An empty box of a type; counted in ckpt.live() until it is emptied. */
 void **ckpt_lua_new_box(lua_State *L, const char *type);
 

@@ -32,5 +32,6 @@ CKPT_API int luaopen_ckpt(lua_State *L) {
   set_dtypes(L);
   lua_pushliteral(L, CKPT_VERSION);
   lua_setfield(L, -2, "version");
+  ckpt_lua_open_api(L);
   return 1;
 }
