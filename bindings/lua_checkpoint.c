@@ -106,20 +106,10 @@ static int checkpoint_at(lua_State *L) {
   return 1;
 }
 
-/* cp:state_dict([path]) -> the tensors of the dict there, or nil, message, code */
+/* cp:state_dict([path]) -> its tensors, names left out, where it was; or nil, message, code */
 static int checkpoint_state_dict(lua_State *L) {
-  ckpt_error err;
   const ckpt_checkpoint *cp = check_checkpoint(L);
-  const ckpt_value *v = find(L, cp);
-  if (v == NULL) {
-    luaL_pushfail(L);
-    lua_pushfstring(L, "the checkpoint has no '%s'", luaL_optstring(L, 2, ""));
-    lua_pushliteral(L, "notfound");
-    return 3;
-  }
-  ckpt_state_dict **sd = (ckpt_state_dict **)ckpt_lua_new_box(L, CKPT_T_STATE_DICT);
-  if (ckpt_state_dict_from_value(sd, v, NULL, &err) != CKPT_OK) return ckpt_lua_fail(L, &err);
-  return 1;
+  return ckpt_lua_push_state_dict_of(L, ckpt_checkpoint_root(cp), luaL_optstring(L, 2, NULL));
 }
 
 /* ---- listing ---- */
@@ -275,8 +265,10 @@ void ckpt_lua_open_checkpoint(lua_State *L) {
                                      {"close", checkpoint_close},
                                      {NULL, NULL}};
   static const luaL_Reg listing[] = {{"__gc", listing_gc}, {NULL, NULL}};
+  static const char *const fields[] = {"format", "bytes", "path", "metadata", "saves", "trailing", NULL};
   static const luaL_Reg functions[] = {{"open", module_open}, {NULL, NULL}};
   ckpt_lua_new_type(L, "ckpt.listing", listing, NULL);
   ckpt_lua_new_type(L, CKPT_T_CHECKPOINT, meta, methods);
+  ckpt_lua_set_fields(L, CKPT_T_CHECKPOINT, fields);
   luaL_setfuncs(L, functions, 0); /* into the module's table on the top */
 }

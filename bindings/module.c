@@ -21,7 +21,6 @@ static void set_dtypes(lua_State *L) {
 CKPT_API int luaopen_ckpt(lua_State *L);
 CKPT_API int luaopen_ckpt(lua_State *L) {
   static const luaL_Reg functions[] = {{"tensor", ckpt_lua_new_tensor},
-                                       {"state_dict", ckpt_lua_new_state_dict},
                                        {"cat", ckpt_lua_cat},
                                        {"stack", ckpt_lua_stack},
                                        {"align", ckpt_lua_align},
@@ -31,6 +30,7 @@ CKPT_API int luaopen_ckpt(lua_State *L) {
   ckpt_lua_open_types(L);
   luaL_newlib(L, functions);
   ckpt_lua_value_functions(L);
+  ckpt_lua_state_dict_functions(L);
   ckpt_lua_open_checkpoint(L);
   ckpt_lua_open_save(L);
   ckpt_lua_open_inside(L);
@@ -38,5 +38,6 @@ CKPT_API int luaopen_ckpt(lua_State *L) {
   set_dtypes(L);
   lua_pushliteral(L, CKPT_VERSION);
   lua_setfield(L, -2, "version");
+  ckpt_lua_open_api(L);
   return 1;
 }

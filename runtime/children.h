@@ -2,7 +2,8 @@
  * children.h - the parts of a value, one by one, with the piece of path that leads to each.
  *
  * Order: constructor arguments (`.args[i]`), keyword arguments (`.kwargs`), items (`[i]`), pairs (`.key`), state: the
- * fields of a dict state, or `.state` for a state of another kind. A persistent id has no parts.
+ * fields of a dict state, or `.state` for a state of another kind. A persistent id has no parts; a tensor
+ * has its attributes.
  */
 #ifndef CKPT_CHILDREN_H
 #define CKPT_CHILDREN_H

@@ -127,3 +127,11 @@ void ckpt_dict_remove(ckpt_dict *d, size_t pair) {
   memmove(at, at + 2, (d->flat.n - 2 * pair - 2) * sizeof *at);
   d->flat.n -= 2;
 }
+
+void ckpt_dict_set_keys(ckpt_dict *d, ckpt_value *const *keys) {
+  size_t n = d->flat.n / 2;
+  for (size_t i = 0; i < n; i++) d->flat.items[2 * i] = keys[i];
+  if (d->table == NULL) return;
+  memset(d->table, 0, d->slots * sizeof *d->table);
+  for (size_t i = 0; i < n; i++) *find_slot(d, keys[i]) = (uint32_t)(i + 1);
+}

@@ -43,6 +43,26 @@ ckpt_status ckpt_value_remove_key(ckpt_value *v, const ckpt_value *key, ckpt_err
   return CKPT_OK;
 }
 
+static bool all_differ(const ckpt_dict *seen, size_t n) { return seen->flat.n / 2 == n; }
+
+ckpt_status ckpt_value_rename_keys(ckpt_value *v, ckpt_value *const *keys, ckpt_error *err) {
+  ckpt_dict *d = pairs_of(v), seen = {0};
+  ckpt_document *scratch = NULL;
+  if (d == NULL) return wrong_kind(v, "dict", err);
+  CKPT_TRY(ckpt_document_new(&scratch, err));
+  ckpt_status st = CKPT_OK;
+  size_t n = d->flat.n / 2;
+  for (size_t i = 0; st == CKPT_OK && i < n; i++) {
+    st = ckpt_dict_put(&seen, scratch, keys[i], keys[i], err);
+    if (st == CKPT_OK && !all_differ(&seen, i + 1))
+      st = ckpt_fail(err, CKPT_E_EXISTS, -1, "two keys would become '%.200s'",
+                     keys[i]->kind == CKPT_STR ? keys[i]->as.text.bytes : "?");
+  }
+  if (st == CKPT_OK) ckpt_dict_set_keys(d, keys);
+  ckpt_document_release(scratch);
+  return st;
+}
+
 /* ---- lists ---- */
 
 static ckpt_seq *items_of(ckpt_value *v) {
@@ -159,8 +179,7 @@ ckpt_status ckpt_set_settle(ckpt_value *set, ckpt_error *err) {
 /* ---- state ---- */
 
 ckpt_value *ckpt_value_state(const ckpt_value *v) {
-  if (v->kind == CKPT_DICT) return v->as.dict->state;
-  return ckpt_value_object_state(v);
+  return v->kind == CKPT_DICT ? v->as.dict->state : ckpt_value_object_state(v);
 }
 
 ckpt_status ckpt_value_set_state(ckpt_value *v, ckpt_value *state, ckpt_error *err) {
@@ -169,6 +188,7 @@ ckpt_status ckpt_value_set_state(ckpt_value *v, ckpt_value *state, ckpt_error *e
   else if (v->kind == CKPT_OBJECT && v->made->how != CKPT_BY_PERSID)
     v->as.object->state = state;
   else
-    return wrong_kind(v, "object or OrderedDict", err);
+    return ckpt_fail(err, CKPT_E_TYPE, -1, "a %s has no state: objects and OrderedDicts have",
+                     ckpt_kind_name(ckpt_value_kind(v)));
   return CKPT_OK;
 }

@@ -22,7 +22,7 @@ struct ckpt_document {
   ckpt_value *root;
   owned *owned;
   ckpt_ptrmap values; /* tensor -> the address of its value */
-  ckpt_strmap keys; /* strings used as dict keys, so that equal ones are one value, as interned ones are in Python */
+  ckpt_strmap keys;   /* strings used as dict keys, so that equal ones are one value, as interned ones are in Python */
   ckpt_value **key_values;
   size_t n_keys, key_capacity;
   ckpt_value none, yes, no, empty_tuple;
@@ -423,9 +423,8 @@ static ckpt_status room_for_key(ckpt_document *doc, ckpt_error *err) {
   return CKPT_OK;
 }
 
-/* The one value of a document for a key string. */
-static ckpt_status intern(ckpt_value **out, ckpt_document *doc, const char *key, ckpt_error *err) {
-  size_t n = strlen(key), at = ckpt_strmap_get(&doc->keys, key, n);
+ckpt_status ckpt_document_intern(ckpt_value **out, ckpt_document *doc, const char *key, size_t n, ckpt_error *err) {
+  size_t at = ckpt_strmap_get(&doc->keys, key, n);
   if (at == SIZE_MAX) {
     ckpt_value *v = NULL;
     CKPT_TRY(room_for_key(doc, err));
@@ -441,6 +440,6 @@ static ckpt_status intern(ckpt_value **out, ckpt_document *doc, const char *key,
 ckpt_status ckpt_value_set(ckpt_value *dict, ckpt_document *doc, const char *key, ckpt_value *item, ckpt_error *err) {
   if (dict->kind != CKPT_DICT) return wrong_kind(dict, "dict", err);
   ckpt_value *k = NULL;
-  CKPT_TRY(intern(&k, doc, key, err));
+  CKPT_TRY(ckpt_document_intern(&k, doc, key, strlen(key), err));
   return ckpt_dict_put(dict->as.dict, doc, k, item, err);
 }

@@ -664,6 +664,10 @@ CKPT_API ckpt_status ckpt_value_set(ckpt_value *dict, ckpt_document *doc, const 
 CKPT_API ckpt_status ckpt_value_put(ckpt_value *dict, ckpt_document *doc, ckpt_value *key, ckpt_value *item,
                                     ckpt_error *err);
 CKPT_API ckpt_status ckpt_value_remove_key(ckpt_value *dict, const ckpt_value *key, ckpt_error *err);
+
+/* Other keys for all pairs, one for each in order; CKPT_E_EXISTS, and nothing changed, if two of them are equal. */
+CKPT_API ckpt_status ckpt_value_rename_keys(ckpt_value *dict, ckpt_value *const *keys, ckpt_error *err);
+
 CKPT_API ckpt_status ckpt_value_replace(ckpt_value *list, size_t i, ckpt_value *item, ckpt_error *err);
 CKPT_API ckpt_status ckpt_value_insert(ckpt_value *list, ckpt_document *doc, size_t i, ckpt_value *item,
                                        ckpt_error *err);
@@ -708,11 +712,25 @@ CKPT_API ckpt_tensor *ckpt_state_dict_tensor(const ckpt_state_dict *sd, size_t i
 CKPT_API ckpt_tensor *ckpt_state_dict_get(const ckpt_state_dict *sd, const char *name); /* borrowed or NULL */
 
 /*
- * The tensors of a DICT value, by key. Entries that are no tensors are left out and counted in *skipped (may be
- * NULL). CKPT_E_TYPE if the value is not a dict with string keys.
+ * The tensors of a DICT value, by key, or the parameters and persistent buffers of a whole module (an OBJECT), named as
+ * its state_dict() would name them. Entries that are no tensors are left out and counted in *skipped (may be NULL).
+ * CKPT_E_TYPE if the value is neither, or a tensor's key is no string; CKPT_E_CORRUPT for a module inside itself,
+ * CKPT_E_LIMIT for one of more than a million tensors.
  */
 CKPT_API ckpt_status ckpt_state_dict_from_value(ckpt_state_dict **out, const ckpt_value *dict, size_t *skipped,
                                                 ckpt_error *err);
+
+/* The names that were left out when it was made of a value, in order; NULL past the last. */
+CKPT_API const char *ckpt_state_dict_skipped(const ckpt_state_dict *sd, size_t i);
+
+/*
+ * The value of a checkpoint that is a state dict, and its path (free() it): what lies under a key that people use for
+ * it
+ * ("state_dict", "model_state_dict", "model", "module", "network", "net", "params", "weights", "ema", ... and such a
+ * key inside such a key), else the root itself, else the only one that there is at the top level. CKPT_E_NOTFOUND names
+ * the keys that are there.
+ */
+CKPT_API ckpt_status ckpt_state_dict_find(const ckpt_value **out, char **path, const ckpt_value *root, ckpt_error *err);
 
 /* ---- Alignment --------------------------------------------------------------------------------------- */
 
