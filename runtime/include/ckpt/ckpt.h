@@ -184,7 +184,8 @@ CKPT_API bool ckpt_tensor_shares_storage(const ckpt_tensor *a, const ckpt_tensor
 /*
  * The address of the tensor's first element; stride() applies from there. The bytes of a file are found (and, for a
  * deflated record, inflated and kept) at the first call, which therefore can fail: CKPT_E_CORRUPT, CKPT_E_NOMEM;
- * CKPT_E_ARGUMENT for a meta tensor. Valid while the tensor lives; read-only unless the caller made the storage.
+ * CKPT_E_ARGUMENT for a meta tensor. Valid while the tensor lives; read-only unless the caller made the storage. In a
+ * file whose bytes are not aligned (legacy, torch.distributed.checkpoint) the address is not either: memcpy elements.
  * Conjugate and negative bits are not applied here, ckpt_tensor_copy applies them. Thread-safe.
  */
 CKPT_API ckpt_status ckpt_tensor_data(const void **out, const ckpt_tensor *t, ckpt_error *err);
@@ -752,17 +753,17 @@ typedef struct ckpt_open_options {
 } ckpt_open_options;
 
 /*
- * Opens a checkpoint by its content, never by its name. The file is mapped; only its directory and its pickle are
- * read. Errors: CKPT_E_NOTFOUND, CKPT_E_IO, CKPT_E_FORMAT (foreign file), CKPT_E_CORRUPT, CKPT_E_UNSUPPORTED,
- * CKPT_E_LIMIT. The message begins with `path`. A file must not be shortened while it is open: ckpt itself never
- * changes a published file.
+ * Opens a checkpoint by its content, never by its name; a directory that holds `.metadata` (or that file) as a
+ * torch.distributed.checkpoint. Files are mapped; only their directories and pickles are read. Errors: CKPT_E_NOTFOUND,
+ * CKPT_E_IO, CKPT_E_FORMAT (foreign file), CKPT_E_CORRUPT, CKPT_E_UNSUPPORTED, CKPT_E_LIMIT. The message begins with
+ * `path`. A file must not be shortened while it is open: ckpt itself never changes a published file.
  */
 CKPT_API ckpt_status ckpt_checkpoint_open(ckpt_checkpoint **out, const char *path, const ckpt_open_options *options,
                                           ckpt_error *err);
 CKPT_API void ckpt_checkpoint_close(ckpt_checkpoint *cp);
 
-CKPT_API const char *ckpt_checkpoint_format(const ckpt_checkpoint *cp); /* "torch-zip", "torchscript", ... */
-CKPT_API uint64_t ckpt_checkpoint_bytes(const ckpt_checkpoint *cp);     /* size of the file */
+CKPT_API const char *ckpt_checkpoint_format(const ckpt_checkpoint *cp); /* "torch-zip", "torch-dcp", ... */
+CKPT_API uint64_t ckpt_checkpoint_bytes(const ckpt_checkpoint *cp);     /* size of the file, or of all files */
 
 /*
  * How many saves the file holds: several torch.save (legacy format) or pickle.dump calls may have written into it one
@@ -789,6 +790,22 @@ CKPT_API ckpt_value *ckpt_checkpoint_metadata(const ckpt_checkpoint *cp);
  * 1.6 have no checksums; of them every save in the file is read, also the one that is cut off at its end.
  */
 CKPT_API ckpt_status ckpt_checkpoint_verify(const ckpt_checkpoint *cp, ckpt_error *err);
+
+/* Records of a zip file, each with the CRC-32 that its directory has (0: none). Formats without records have 0. */
+typedef struct ckpt_record {
+  const char *name;
+  uint64_t bytes; /* unpacked */
+  uint32_t crc;
+} ckpt_record;
+
+CKPT_API size_t ckpt_checkpoint_record_count(const ckpt_checkpoint *cp);
+CKPT_API ckpt_record ckpt_checkpoint_record(const ckpt_checkpoint *cp, size_t i); /* i < count */
+
+/* ckpt_checkpoint_verify for one record alone. */
+CKPT_API ckpt_status ckpt_checkpoint_check_record(const ckpt_checkpoint *cp, size_t i, ckpt_error *err);
+
+/* And ckpt_checkpoint_verify for what is inside: indices, scales, lengths. */
+CKPT_API ckpt_status ckpt_checkpoint_check_contents(const ckpt_checkpoint *cp, ckpt_error *err);
 
 /*
  * All tensors and opaque objects of a value with their paths: `.key` for a dict key or an object's field (the leading
