@@ -175,9 +175,9 @@ static ckpt_status make_operand(operand *out, ckpt_dtype dtype, ckpt_scalar v, c
     cast_parts(&out->whole, CKPT_I64, bytes, dtype, 1);
     return CKPT_OK;
   }
-  CKPT_TRY(ckpt_element_encode(bytes, part == dtype ? CKPT_F64 : CKPT_C128, v, err));
   if (part == dtype && v.kind == CKPT_SCALAR_COMPLEX && v.imag != 0)
-    return ckpt_element_encode(bytes, dtype, v, err); /* the reason */
+    return ckpt_element_encode(bytes, dtype, v, err); /* says why not */
+  CKPT_TRY(ckpt_element_encode(bytes, part == dtype ? CKPT_F64 : CKPT_C128, v, err));
   memcpy(out->wide, bytes, part == dtype ? sizeof(double) : 2 * sizeof(double));
   for (int i = 0; i < 2; i++) out->single[i] = (float)out->wide[i];
   return CKPT_OK;

@@ -96,8 +96,11 @@ static ckpt_status narrow(ckpt_tensor **out, const ckpt_tensor *t, int dim, int6
   s.shape[dim] = count;
   if (ckpt_tensor_numel(t) == 0 || count == 0) return finish(out, t, &s, err); /* its strides may be anything */
   CKPT_TRY(advance(&s, dim, first, err));
-  if (count > 1 && !ckpt_mul_i64(&s.stride[dim], s.stride[dim], step))
+  int64_t stride;
+  bool fits = ckpt_mul_i64(&stride, s.stride[dim], step);
+  if (!fits && count > 1)
     return ckpt_fail(err, CKPT_E_RANGE, -1, "the stride of dimension %d does not fit in 63 bits", dim);
+  if (fits) s.stride[dim] = stride; /* of a single entry it reaches nothing: any will do */
   return finish(out, t, &s, err);
 }
 
