@@ -78,8 +78,7 @@ static ckpt_status encode_double(unsigned char *out, ckpt_dtype dtype, double v,
   double back;
   cast_or_copy(out, dtype, &v, CKPT_F64);
   cast_or_copy(&back, CKPT_F64, out, dtype);
-  if (is_lost(v, back, dtype))
-    return ckpt_fail(err, CKPT_E_RANGE, -1, "%g does not fit %s", v, ckpt_dtype_name(dtype));
+  if (is_lost(v, back, dtype)) return ckpt_fail(err, CKPT_E_RANGE, -1, "%g does not fit %s", v, ckpt_dtype_name(dtype));
   return CKPT_OK;
 }
 

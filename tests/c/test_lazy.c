@@ -591,8 +591,7 @@ static void results_that_do_not_fit(void **state) {
   (void)state;
   ckpt_tensor *t = meta_of(CKPT_U8, 1, DIMS(INT64_MAX / 2)), *v = NULL;
   const ckpt_tensor *three[] = {t, t, t};
-  REFUSED(ckpt_tensor_cat(&out, 3, three, 0, &err), CKPT_E_RANGE,
-          "the sizes of dimension 0 do not add up in 63 bits");
+  REFUSED(ckpt_tensor_cat(&out, 3, three, 0, &err), CKPT_E_RANGE, "the sizes of dimension 0 do not add up in 63 bits");
   REFUSED(ckpt_tensor_stack(&out, 3, three, 0, &err), CKPT_E_RANGE, "the number of elements does not fit in 63 bits");
   REFUSED(ckpt_tensor_to(&out, t, CKPT_F64, &err), CKPT_E_RANGE, "the tensor's bytes do not fit in 63 bits");
   OK(ckpt_tensor_to(&v, t, CKPT_I8, NULL));
