@@ -110,7 +110,7 @@ static void add_block(block *a, const block *b, const operand *x, carrier c, siz
 /* `to` = what `to` holds, combined with the logical elements of `from` (NULL: with x alone). */
 static void combine_all(unsigned char *to, const ckpt_tensor *result, const ckpt_tensor *from, const void *data,
                         combine f, const operand *x) {
-  block a, b;
+  block a, b = {{0}}; /* b: of no use to an operation with a number */
   unsigned char gathered[BLOCK * CKPT_ELEMENT_MAX / 2];
   ckpt_dtype dtype = ckpt_tensor_dtype(result), part = ckpt_dtype_part(dtype);
   carrier c = carrier_of(dtype);

@@ -196,8 +196,12 @@ ckpt_status ckpt_tensor_squeeze(ckpt_tensor **out, const ckpt_tensor *t, int n, 
   bool marked[CKPT_MAX_DIMS] = {false};
   CKPT_TRY(begin(&s, t, "squeeze", err));
   CKPT_TRY(ckpt_view_dims(marked, t, n, dims, err));
-  for (int i = s.ndim - 1; i >= 0; i--)
-    if (s.shape[i] == 1 && (n == 0 || marked[i])) remove_dim(&s, i);
+  s.ndim = 0;
+  for (int i = 0; i < ckpt_tensor_ndim(t); i++) {
+    if (ckpt_tensor_shape(t)[i] == 1 && (n == 0 || marked[i])) continue;
+    s.shape[s.ndim] = ckpt_tensor_shape(t)[i];
+    s.stride[s.ndim++] = ckpt_tensor_stride(t)[i];
+  }
   return finish(out, t, &s, err);
 }
 
