@@ -476,6 +476,49 @@ static ckpt_status align(place *p, ckpt_error *err) {
 
 static void alignment(void **state) { assert_true(fail_each(align, *state, NULL) >= 1); }
 
+/* ---- computed tensors ---- */
+
+/* Puts what was made in the place of *t. */
+static ckpt_status step(ckpt_tensor **t, ckpt_status st, ckpt_tensor *const *made) {
+  if (st != CKPT_OK) return st;
+  ckpt_tensor_release(*t);
+  *t = *made;
+  return CKPT_OK;
+}
+
+static ckpt_status compute(ckpt_tensor **t, ckpt_error *err) {
+  ckpt_tensor *made = NULL, *pieces[2] = {NULL};
+  const void *data;
+  CKPT_TRY(step(t, ckpt_tensor_transpose(&made, *t, 0, 1, err), &made));
+  CKPT_TRY(step(t, ckpt_tensor_reshape(&made, *t, 1, (const int64_t[]){-1}, err), &made));
+  CKPT_TRY(step(t, ckpt_tensor_index_select(&made, *t, 0, 2, (const int64_t[]){0, 1}, err), &made));
+  CKPT_TRY(step(t, ckpt_tensor_to(&made, *t, CKPT_F64, err), &made));
+  CKPT_TRY(step(t, ckpt_tensor_scale(&made, *t, ckpt_scalar_int(2), err), &made));
+  CKPT_TRY(ckpt_tensor_split(pieces, *t, 2, (const int64_t[]){1, 1}, 0, err));
+  ckpt_status st = ckpt_tensor_stack(&made, 2, (const ckpt_tensor *const *)pieces, 0, err);
+  for (int i = 0; i < 2; i++) ckpt_tensor_release(pieces[i]);
+  CKPT_TRY(step(t, st, &made));
+  CKPT_TRY(step(t, ckpt_tensor_add(&made, *t, *t, err), &made));
+  return ckpt_tensor_data(&data, *t, err);
+}
+
+static ckpt_status compute_from_file(place *p, ckpt_error *err) {
+  ckpt_checkpoint *cp = NULL;
+  ckpt_stats stats;
+  CKPT_TRY(ckpt_checkpoint_open(&cp, p->file, NULL, err));
+  ckpt_tensor *t = ckpt_tensor_retain(ckpt_value_tensor(ckpt_value_get(ckpt_checkpoint_root(cp), "layer.0")));
+  ckpt_checkpoint_close(cp);
+  ckpt_status st = compute(&t, err);
+  if (st == CKPT_OK) st = ckpt_tensor_stats(&stats, t, err);
+  ckpt_tensor_release(t);
+  return st;
+}
+
+static void computed_tensors(void **state) {
+  write_fixture(*state);
+  assert_true(fail_each(compute_from_file, *state, NULL) > 30);
+}
+
 #define IN_DIRECTORY(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 
 int main(void) {
@@ -489,6 +532,7 @@ int main(void) {
       IN_DIRECTORY(a_pickle_of_odd_things),
       IN_DIRECTORY(a_state_dict),
       IN_DIRECTORY(alignment),
+      IN_DIRECTORY(computed_tensors),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

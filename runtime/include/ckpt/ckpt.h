@@ -191,8 +191,9 @@ CKPT_API bool ckpt_tensor_shares_storage(const ckpt_tensor *a, const ckpt_tensor
 CKPT_API ckpt_status ckpt_tensor_data(const void **out, const ckpt_tensor *t, ckpt_error *err);
 
 /*
- * dst[...] = src[...] element by element, in logical order, cast where the dtypes differ. Shapes must be equal
- * (CKPT_E_SHAPE); complex, quantised and bit dtypes are not cast (CKPT_E_UNSUPPORTED). dst must be writable.
+ * dst[...] = src[...] element by element, in logical order, cast where the dtypes differ (see ckpt_tensor_to). Shapes
+ * must be equal (CKPT_E_SHAPE). dst must be writable; it may be a view, even of src's storage, but not one with several
+ * elements in one place (CKPT_E_UNSUPPORTED).
  */
 CKPT_API ckpt_status ckpt_tensor_copy(ckpt_tensor *dst, const ckpt_tensor *src, ckpt_error *err);
 
