@@ -418,5 +418,5 @@ void ckpt_torch_builder_free(ckpt_torch_builder *b) {
 }
 
 ckpt_pickle_hooks ckpt_torch_builder_hooks(ckpt_torch_builder *b) {
-  return (ckpt_pickle_hooks){b, on_persid, on_built, false};
+  return (ckpt_pickle_hooks){b, on_persid, on_built};
 }
