@@ -91,8 +91,7 @@ static ckpt_status find_header(reader *r, ckpt_error *err) {
                      (unsigned long long)n, CKPT_SAFETENSORS_MAX_HEADER);
   if (n > size - 8)
     return ckpt_fail(err, CKPT_E_CORRUPT, (int64_t)size,
-                     "the safetensors header ends at byte %llu, the file at byte %zu", (unsigned long long)(n + 8),
-                     size);
+                     "the safetensors header ends at byte %llu, the file at byte %zu", (unsigned long long)n + 8, size);
   r->header = (const char *)ckpt_mapping_data(r->map) + 8;
   r->header_n = (size_t)n;
   r->base = n + 8;
