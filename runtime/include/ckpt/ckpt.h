@@ -342,16 +342,17 @@ typedef struct ckpt_open_options {
 
 /*
  * Opens a checkpoint by its content, never by its name. The file is mapped; only its directory and its pickle are
- * read. Errors: CKPT_E_NOTFOUND, CKPT_E_IO, CKPT_E_FORMAT (foreign file), CKPT_E_CORRUPT, CKPT_E_UNSUPPORTED,
- * CKPT_E_LIMIT. The message begins with `path`. A file must not be shortened while it is open: ckpt itself never
- * changes a published file.
+ * read. The index of a sharded set, or a directory with exactly one such index, opens as one dict of all its files,
+ * which lie beside it. Errors: CKPT_E_NOTFOUND, CKPT_E_IO, CKPT_E_FORMAT (foreign file), CKPT_E_CORRUPT,
+ * CKPT_E_UNSUPPORTED, CKPT_E_LIMIT. The message begins with `path`. A file must not be shortened while it is open: ckpt
+ * itself never changes a published file.
  */
 CKPT_API ckpt_status ckpt_checkpoint_open(ckpt_checkpoint **out, const char *path, const ckpt_open_options *options,
                                           ckpt_error *err);
 CKPT_API void ckpt_checkpoint_close(ckpt_checkpoint *cp);
 
-CKPT_API const char *ckpt_checkpoint_format(const ckpt_checkpoint *cp); /* "torch-zip", "torchscript", ... */
-CKPT_API uint64_t ckpt_checkpoint_bytes(const ckpt_checkpoint *cp);     /* size of the file */
+CKPT_API const char *ckpt_checkpoint_format(const ckpt_checkpoint *cp); /* "torch-zip", "safetensors", "sharded", ... */
+CKPT_API uint64_t ckpt_checkpoint_bytes(const ckpt_checkpoint *cp);     /* size of the file, or of a set's files */
 CKPT_API ckpt_document *ckpt_checkpoint_document(const ckpt_checkpoint *cp);
 CKPT_API ckpt_value *ckpt_checkpoint_root(const ckpt_checkpoint *cp);
 
