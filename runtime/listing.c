@@ -16,6 +16,7 @@ enum { MAX_REVISITS = 1000000, MAX_PATHS = 1 << 28 /* bytes of all paths togethe
 typedef struct place {
   const ckpt_value *value;
   size_t next, path; /* next child; length of the path that leads here */
+  bool in_object;    /* this is an opaque object, or lies in one */
 } place;
 
 struct ckpt_listing {
@@ -107,7 +108,8 @@ static ckpt_status enter(walk *w, const ckpt_value *v) {
     w->places = more;
     w->capacity = capacity;
   }
-  w->places[w->n++] = (place){v, 0, w->path.length};
+  bool in_object = ckpt_value_is_opaque(v) || (w->n > 0 && w->places[w->n - 1].in_object);
+  w->places[w->n++] = (place){v, 0, w->path.length, in_object};
   return ckpt_ptrmap_set(&w->seen, v, 0, w->err);
 }
 
@@ -131,7 +133,7 @@ static ckpt_status check_name(const walk *w, const ckpt_value *v) {
 
 /* A value at the current path: list it, note an alias, go into it. */
 static ckpt_status visit(walk *w, const ckpt_value *v) {
-  if (w->kind == LEAVES && is_leaf(w, v)) return add_entry(w, v);
+  if (w->kind == LEAVES && is_leaf(w, v)) return w->n > 0 && w->places[w->n - 1].in_object ? CKPT_OK : add_entry(w, v);
   bool listed = w->kind == EVERYTHING || v->kind == CKPT_TENSOR || ckpt_value_is_opaque(v);
   size_t at = listed && has_identity(v) ? ckpt_ptrmap_get(&w->entries, v) : SIZE_MAX;
   CKPT_TRY(check_name(w, v));

@@ -46,7 +46,7 @@ end
 
 -- ---- JSON ----
 
-local FILE_ORDER = { "file", "format", "bytes", "tensors", "opaque", "warnings" }
+local FILE_ORDER = { "file", "format", "bytes", "metadata", "tensors", "opaque", "warnings" }
 local TENSOR_ORDER = {
   "name", "dtype", "shape", "stride", "storage", "offset", "bytes", "requires_grad", "sha256", "aliases",
 }
@@ -62,6 +62,14 @@ local function tensor_object(entry, with_digest)
   })
 end
 
+-- What the file says of itself; nil for one that says nothing.
+local function metadata_object(cp)
+  local fields = {}
+  if not cp.metadata then return nil end
+  for key, value in pairs(cp.metadata) do fields[key] = value == ckpt.none and json.null or value end
+  return json.map(fields)
+end
+
 local function print_json(cp, survey, entries, args)
   local tensors, opaque = {}, {}
   for i, entry in ipairs(entries) do tensors[i] = tensor_object(entry, args.digest) end
@@ -69,7 +77,8 @@ local function print_json(cp, survey, entries, args)
     opaque[i] = json.object(OBJECT_ORDER, { path = entry.name, class = entry.class })
   end
   json.print(json.object(FILE_ORDER, {
-    file = args.file, format = cp.format, bytes = cp.bytes, tensors = tensors, opaque = opaque,
+    file = args.file, format = cp.format, bytes = cp.bytes, metadata = metadata_object(cp), tensors = tensors,
+    opaque = opaque,
     warnings = surveys.warnings(survey),
   }))
 end
