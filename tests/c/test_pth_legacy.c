@@ -259,7 +259,7 @@ static void views_with_something_wrong(void **state) {
       {P(SAVE(VIEW(ID("a", "K\2", PART("K\0", "K\1")), "K\0", "K\2"))), CKPT_E_CORRUPT,
        "file+0x82: a float32 tensor of 1 dimensions over storage 'a': the storage holds 4 bytes, the view needs 8"},
       {P(SAVE(VIEW(ID("a", "K\2", PART("K\1", "K\1")), "\x8a\x08\xff\xff\xff\xff\xff\xff\xff\x7f", "K\0"))),
-       CKPT_E_CORRUPT, ""},
+       CKPT_E_CORRUPT, "file+0x8a: a storage offset that does not fit in 63 bits"},
   };
   refuse_all(rows, CKPT_COUNTOF(rows));
 }
