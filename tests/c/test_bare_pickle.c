@@ -144,7 +144,7 @@ static void storages_with_something_wrong(void **state) {
   (void)state;
   refused(P("\x80\3" LOAD "C\x0f" MAGIC "\x85R."), 0, CKPT_E_CORRUPT,
           "file+0x34: a storage inside the pickle: file+0xf: the pickle ends without STOP");
-  refused(P("\x80\2" TENSOR("N") "."), 0, CKPT_E_CORRUPT, "file+0x2a: a tensor without a storage");
+  refused(P("\x80\2" TENSOR("N") "."), 0, CKPT_E_CORRUPT, "file+0x2b: a tensor without a storage");
 }
 
 /* The same bytes asked for a thousand times are copied once. */
