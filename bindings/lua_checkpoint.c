@@ -238,9 +238,12 @@ void ckpt_lua_open_checkpoint(lua_State *L) {
                                   {"__index", checkpoint_index},
                                   {"__tostring", checkpoint_tostring},
                                   {NULL, NULL}};
-  static const luaL_Reg methods[] = {{"at", checkpoint_at},       {"state_dict", checkpoint_state_dict},
-                                     {"list", checkpoint_list},   {"verify", checkpoint_verify},
-                                     {"close", checkpoint_close}, {"source", checkpoint_source},
+  static const luaL_Reg methods[] = {{"at", checkpoint_at},
+                                     {"state_dict", checkpoint_state_dict},
+                                     {"list", checkpoint_list},
+                                     {"verify", checkpoint_verify},
+                                     {"close", checkpoint_close},
+                                     {"source", checkpoint_source},
                                      {NULL, NULL}};
   static const luaL_Reg functions[] = {{"open", module_open}, {"save", module_save}, {NULL, NULL}};
   simple_type(L, "ckpt.listing", listing_gc);

@@ -14,45 +14,38 @@ struct ckpt_checkpoint {
   ckpt_zip *zip;
   ckpt_document *doc;
   const char *format;
+  size_t save; /* wanted */
   ckpt_saves saves;
   const ckpt_save_format *stream; /* NULL: a format of one save to a file */
 };
 
 /* ---- open ---- */
 
-typedef ckpt_status (*reader)(ckpt_checkpoint *cp, size_t save, ckpt_error *err);
+typedef ckpt_status (*reader)(ckpt_checkpoint *cp, ckpt_error *err);
 
-/* A format of one save to a file. */
-static ckpt_status only_save(ckpt_checkpoint *cp, size_t save, ckpt_error *err) {
-  cp->saves = (ckpt_saves){1, ckpt_mapping_size(cp->map)};
-  return save == 0 ? CKPT_OK : ckpt_saves_no_such(save, 1, err);
-}
-
-static ckpt_status read_zip(ckpt_checkpoint *cp, size_t save, ckpt_error *err) {
-  CKPT_TRY(only_save(cp, save, err));
+static ckpt_status read_zip(ckpt_checkpoint *cp, ckpt_error *err) {
   CKPT_TRY(ckpt_zip_open(&cp->zip, cp->map, 0, ckpt_mapping_size(cp->map), err));
   return ckpt_pth_read(&cp->doc, &cp->format, cp->zip, err);
 }
 
-static ckpt_status read_tar(ckpt_checkpoint *cp, size_t save, ckpt_error *err) {
+static ckpt_status read_tar(ckpt_checkpoint *cp, ckpt_error *err) {
   cp->format = "torch-tar";
-  CKPT_TRY(only_save(cp, save, err));
   return ckpt_tar_read(&cp->doc, cp->map, err);
 }
 
-static ckpt_status read_stream(ckpt_checkpoint *cp, const ckpt_save_format *stream, size_t save, ckpt_error *err) {
+static ckpt_status read_stream(ckpt_checkpoint *cp, const ckpt_save_format *stream, ckpt_error *err) {
   cp->stream = stream;
-  return ckpt_saves_read(&cp->doc, &cp->saves, stream, cp->map, save, err);
+  return ckpt_saves_read(&cp->doc, &cp->saves, stream, cp->map, cp->save, err);
 }
 
-static ckpt_status read_legacy(ckpt_checkpoint *cp, size_t save, ckpt_error *err) {
+static ckpt_status read_legacy(ckpt_checkpoint *cp, ckpt_error *err) {
   cp->format = "torch-legacy";
-  return read_stream(cp, &ckpt_legacy_format, save, err);
+  return read_stream(cp, &ckpt_legacy_format, err);
 }
 
-static ckpt_status read_pickle(ckpt_checkpoint *cp, size_t save, ckpt_error *err) {
+static ckpt_status read_pickle(ckpt_checkpoint *cp, ckpt_error *err) {
   cp->format = "pickle";
-  return read_stream(cp, &ckpt_bare_pickle_format, save, err);
+  return read_stream(cp, &ckpt_bare_pickle_format, err);
 }
 
 static bool starts(const ckpt_mapping *map, const void *bytes, size_t n) {
@@ -91,11 +84,11 @@ static const format formats[] = {
  * Pickles of protocols 0 and 1 have no mark: what parses as such to the last byte is one, anything else is no
  * checkpoint, and the refusal says what the attempt met.
  */
-static ckpt_status read_unmarked(ckpt_checkpoint *cp, size_t save, ckpt_error *err) {
+static ckpt_status read_unmarked(ckpt_checkpoint *cp, ckpt_error *err) {
   ckpt_error here = {0};
   const unsigned char *b = ckpt_mapping_data(cp->map);
   size_t size = ckpt_mapping_size(cp->map);
-  ckpt_status st = read_pickle(cp, save, &here);
+  ckpt_status st = read_pickle(cp, &here);
   if (st == CKPT_OK && cp->saves.end < size)
     st = ckpt_fail(&here, CKPT_E_FORMAT, (int64_t)cp->saves.end, "file+0x%zx: what follows is none", cp->saves.end);
   if (st == CKPT_OK) return CKPT_OK;
@@ -109,18 +102,21 @@ static ckpt_status read_unmarked(ckpt_checkpoint *cp, size_t save, ckpt_error *e
                    b[0], size > 1 ? b[1] : 0, here.message);
 }
 
-static ckpt_status read_any(ckpt_checkpoint *cp, size_t save, ckpt_error *err) {
+static ckpt_status read_any(ckpt_checkpoint *cp, ckpt_error *err) {
   if (ckpt_mapping_size(cp->map) == 0) return ckpt_fail(err, CKPT_E_FORMAT, 0, "the file is empty");
   for (size_t i = 0; i < CKPT_COUNTOF(formats); i++) {
     if (!formats[i].is(cp->map)) continue;
-    if (formats[i].read != NULL) return formats[i].read(cp, save, err);
+    if (formats[i].read != NULL) return formats[i].read(cp, err);
     return ckpt_fail(err, CKPT_E_UNSUPPORTED, 0, "%s: this version of ckpt does not read it", formats[i].name);
   }
-  return read_unmarked(cp, save, err);
+  return read_unmarked(cp, err);
 }
 
 static ckpt_status open_mapping(ckpt_checkpoint *cp, const ckpt_open_options *options, ckpt_error *err) {
-  CKPT_TRY(read_any(cp, options == NULL ? 0 : options->save, err));
+  cp->save = options == NULL ? 0 : options->save;
+  cp->saves = (ckpt_saves){1, ckpt_mapping_size(cp->map)};
+  CKPT_TRY(read_any(cp, err));
+  if (cp->save >= cp->saves.count) return ckpt_saves_no_such(cp->save, cp->saves.count, err);
   return options != NULL && options->verify ? ckpt_checkpoint_verify(cp, err) : CKPT_OK;
 }
 
