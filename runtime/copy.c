@@ -46,7 +46,8 @@ ckpt_status ckpt_tensor_copy(ckpt_tensor *dst, const ckpt_tensor *src, ckpt_erro
   CKPT_TRY(ckpt_tensor_data(&to, dst, err));
   if (ckpt_tensor_numel(src) == 0) return CKPT_OK;
   unsigned char *writable = (unsigned char *)(uintptr_t)to; /* check_copy saw that it is */
-  if (ckpt_tensor_dtype(dst) == ckpt_tensor_dtype(src))
+  bool as_is = ckpt_tensor_dtype(dst) == ckpt_tensor_dtype(src) && ckpt_tensor_dtype(src) != CKPT_BOOL;
+  if (as_is) /* a file's bools may be any bytes, a program's are 0 and 1 */
     ckpt_tensor_gather(writable, src, from, 0, ckpt_tensor_numel(src));
   else
     copy_cast(writable, dst, src, from);
