@@ -76,6 +76,8 @@ static const bad_case bad[] = {
      "a numpy array of 4611686018427387904 elements of 2 bytes over 12 bytes"},
     {P(ARRAY("K\1K\5\x85" I2 "\x89" SIX_BYTES)), CKPT_E_CORRUPT,
      "a numpy array of 5 elements of 2 bytes over 12 bytes"},
+    {P(ARRAY("K\1K\2\x85" DTYPE(TEXT("\2", "U0"), "<") "\x89" BYTES("\0", ""))), CKPT_E_CORRUPT,
+     "a numpy array of many elements that take no bytes"},
     {P(ARRAY("K\1K\2\x85" DTYPE(TEXT("\2", "O8"), "|") "\x89]K\1a")), CKPT_E_CORRUPT,
      "a numpy array of objects whose list is not as long as its shape says"},
     {P(BUFFER(SIX_BYTES I2 "K\6\x85" TEXT("\1", "Z"))), CKPT_E_CORRUPT, "a numpy array without an order of its axes"},

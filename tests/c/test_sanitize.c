@@ -150,6 +150,22 @@ static void what_cannot_be(void **state) {
   }
 }
 
+/* One string in eleven dimensions: eleven lists of one. */
+static void more_lists_than_items(void **state) {
+  (void)state;
+  static const char pickle[] =
+      "}" KEY("a") "cnumpy.core.numeric\n_frombuffer\n(C\1acnumpy\ndtype\n(X\2\0\0\0S1\x89\x88tR(K\1K\1K\1K\1K\1K\1"
+                   "K\1K\1K\1K\1K\1tX\1\0\0\0CtRs.";
+  ckpt_document *doc = new_document();
+  ckpt_value *v = NULL;
+  ckpt_changes *changes = NULL;
+  ckpt_error err = {0};
+  const ckpt_value *from = must_read(doc, storages, P(pickle));
+  assert_int_equal(ckpt_value_sanitize(&v, &changes, doc, from, NEW, &err), CKPT_E_LIMIT);
+  assert_string_equal(err.message, "a: a numpy array of 1 elements would become 10 lists");
+  ckpt_document_release(doc);
+}
+
 /* One object stays one, a cycle stays a cycle, one storage stays one. */
 static void sharing_and_cycles(void **state) {
   (void)state;
@@ -388,7 +404,8 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(what_becomes_of_values), cmocka_unit_test(what_cannot_be),
       cmocka_unit_test(sharing_and_cycles),     cmocka_unit_test(allow_lists),
-      cmocka_unit_test(depth_costs_no_stack),   cmocka_unit_test(changed_bytes),
+      cmocka_unit_test(more_lists_than_items),  cmocka_unit_test(depth_costs_no_stack),
+      cmocka_unit_test(changed_bytes),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
