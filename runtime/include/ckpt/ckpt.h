@@ -204,7 +204,7 @@ CKPT_API ckpt_status ckpt_tensor_sha256(char out[65], const ckpt_tensor *t, ckpt
 typedef enum ckpt_qscheme {
   CKPT_PER_TENSOR_AFFINE,
   CKPT_PER_CHANNEL_AFFINE,
-  CKPT_PER_CHANNEL_AFFINE_FLOAT_QPARAMS /* scales and zero points are float32 */
+  CKPT_PER_CHANNEL_AFFINE_FLOAT_QPARAMS /* zero points are floats; files call it per_channel_affine too */
 } ckpt_qscheme;
 
 typedef struct ckpt_quantization {
