@@ -110,13 +110,8 @@ class Describer:
         self.later(*(x for pair in v.items() for x in pair), NONE if state is None else state)
 
     def named(self, v, name):
-        """A class, a function, or an object that is found under a name; the pickler of an old protocol spells out the dots."""
-        if "." not in name or self.protocol >= 4:
-            self.put("c%s %s\n" % module_and_name(v, name, self.protocol))
-        elif self.node(v):
-            outer, _, last = name.rpartition(".")
-            parent = functools.reduce(getattr, outer.split("."), __import__(v.__module__))
-            self.object("reduce", getattr, (parent, last))
+        """A class, a function, or an object that is found under a name."""
+        self.put("c%s %s\n" % module_and_name(v, name, self.protocol))
 
     def cls(self, v): self.named(v, v.__qualname__)
 

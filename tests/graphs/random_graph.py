@@ -19,9 +19,9 @@ PIECES = ("", "a", "layer.weight", "\0", "é", "中", "😀", "\ud800", "\udfff"
 
 
 class Maker:
-    def __init__(self, seed, protocol):
+    def __init__(self, seed, protocol, doubles):
         self.random = random.Random(seed)
-        self.protocol = protocol
+        self.protocol, self.doubles = protocol, doubles
         self.values, self.keys, self.storages, self.serial = [], [], [], 10
         self.makers = [getattr(self, name) for name, least in KINDS if protocol >= least]
 
@@ -139,7 +139,7 @@ class Maker:
         return v
 
     def iterated(self):
-        v = classes.Iterated(self.any())
+        v = classes.Iterated(self.str() if self.doubles else self.any())
         v.extend(self.many())
         for pair in self.pairs().items(): v[pair[0]] = pair[1]
         return v
@@ -255,5 +255,6 @@ KINDS = [(name, 0) for name in (
 KINDS += [("tensor", 1), ("tensor", 1), ("tensor", 1), ("slots", 2), ("new_args", 2), ("new_args_ex", 2)]
 
 
-def make(seed, protocol):
-    return Maker(seed, protocol).graph()
+def make(seed, protocol, doubles):
+    """`doubles`: the pickler appends items twice to what its own arguments lead back to (pickle.py does)."""
+    return Maker(seed, protocol, doubles).graph()
