@@ -113,7 +113,7 @@ class Driver:
 
 
 def write(seed):
-    """The graph of a seed, its pickle, its storages, and what wrote it."""
+    """The graph of a seed, its pickle, its storages, the protocol, and what wrote it."""
     choice = random.Random(-seed - 1)
     protocol = choice.randrange(6)
     kinds = [CPickler, CPickler, PythonPickler] + ([Python2Pickler] if protocol <= 2 else [])
@@ -124,7 +124,7 @@ def write(seed):
     pickler = kind(out, protocol)
     pickler.dump(graph)
     data = pickletools.optimize(out.getvalue()) if optimised else out.getvalue()
-    return graph, data, pickler.storages, protocol, kind.__name__
+    return graph, data, pickler.storages, protocol, kind.__name__ + (" optimised" if optimised else "")
 
 
 def first_difference(want, got):
@@ -148,6 +148,7 @@ def check_python(driver, seed, counts):
     try: got, ours, our_storages = driver.read(data, storages)
     except RuntimeError as e: return f"seed {seed} ({kind}, protocol {protocol}): {e}", None
     failure = None if got == want else f"seed {seed} ({kind}, protocol {protocol}): read: {first_difference(want, got)}"
+    if kind == "CPickler" and protocol == 2: counts["written byte for byte as CPython's protocol 2"] += ours == data
     want = describe.describe(graph, 5, True)
     try: got = describe.describe(Unpickler(ours, our_storages).load(), 5, True)
     except Exception as e: return failure, f"seed {seed} ({kind}, protocol {protocol}): Python: {type(e).__name__}: {e}"

@@ -133,7 +133,7 @@ class Maker:
 
     def reduced(self):
         args = tuple(self.several(4))
-        if self.chance(2): self.values.append(args)
+        if self.chance(12): self.values.append(args)
         v = classes.Reduced(args)
         if self.chance(2): v.state = self.any()
         return v
