@@ -1,5 +1,5 @@
 /*
- * lua_checkpoint.c - type ckpt.checkpoint (an open file) and ckpt.save.
+ * lua_checkpoint.c - type ckpt.checkpoint: an open file. Saving is lua_save.c's.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -9,16 +9,25 @@
 
 static ckpt_checkpoint *check_checkpoint(lua_State *L) { return ckpt_lua_check_box(L, 1, CKPT_T_CHECKPOINT); }
 
-/* ckpt.open(path [, { verify = bool }]) */
+/* { verify = bool, save = 1.. }, at argument 2 */
+static ckpt_open_options check_open_options(lua_State *L) {
+  ckpt_open_options options = {.verify = false};
+  if (!lua_istable(L, 2)) return options;
+  lua_getfield(L, 2, "verify");
+  options.verify = lua_toboolean(L, -1);
+  if (lua_getfield(L, 2, "save") != LUA_TNIL) {
+    luaL_argcheck(L, lua_isinteger(L, -1) && lua_tointeger(L, -1) >= 1, 2, "save must be an integer from 1 on");
+    options.save = (size_t)lua_tointeger(L, -1) - 1;
+  }
+  lua_pop(L, 2);
+  return options;
+}
+
+/* ckpt.open(path [, { verify = bool, save = n }]) */
 static int module_open(lua_State *L) {
   ckpt_error err;
-  ckpt_open_options options = {false};
   const char *path = ckpt_lua_check_text(L, 1);
-  if (lua_istable(L, 2)) {
-    lua_getfield(L, 2, "verify");
-    options.verify = lua_toboolean(L, -1);
-    lua_pop(L, 1);
-  }
+  ckpt_open_options options = check_open_options(L);
   void **box = ckpt_lua_new_box(L, CKPT_T_CHECKPOINT);
   lua_pushvalue(L, 1);
   lua_setiuservalue(L, -2, 1);
@@ -64,20 +73,10 @@ static int checkpoint_at(lua_State *L) {
   return 1;
 }
 
-/* cp:state_dict([path]) -> the tensors of the dict there, or nil, message, code */
+/* cp:state_dict([path]) -> its tensors, names left out, where it was; or nil, message, code */
 static int checkpoint_state_dict(lua_State *L) {
-  ckpt_error err;
   const ckpt_checkpoint *cp = check_checkpoint(L);
-  const ckpt_value *v = find(L, cp);
-  if (v == NULL) {
-    luaL_pushfail(L);
-    lua_pushfstring(L, "the checkpoint has no '%s'", luaL_optstring(L, 2, ""));
-    lua_pushliteral(L, "notfound");
-    return 3;
-  }
-  ckpt_state_dict **sd = (ckpt_state_dict **)ckpt_lua_new_box(L, CKPT_T_STATE_DICT);
-  if (ckpt_state_dict_from_value(sd, v, NULL, &err) != CKPT_OK) return ckpt_lua_fail(L, &err);
-  return 1;
+  return ckpt_lua_push_state_dict_of(L, ckpt_checkpoint_root(cp), luaL_optstring(L, 2, NULL));
 }
 
 /* ---- listing ---- */
@@ -100,17 +99,11 @@ static void set_class(lua_State *L, const ckpt_value *v) {
   lua_setfield(L, -2, "class");
 }
 
-static void push_entry(lua_State *L, const ckpt_listing_entry *e) {
-  ckpt_tensor *t = ckpt_value_tensor(e->value);
-  lua_createtable(L, 0, 4);
+/* { name, storage, aliases } on the top */
+static void push_place(lua_State *L, const ckpt_listing_entry *e) {
+  lua_createtable(L, 0, 6);
   lua_pushstring(L, e->path);
   lua_setfield(L, -2, "name");
-  if (t == NULL) {
-    set_class(L, e->value);
-  } else {
-    ckpt_lua_push_tensor(L, t);
-    lua_setfield(L, -2, "tensor");
-  }
   if (e->storage != SIZE_MAX) {
     lua_pushinteger(L, (lua_Integer)e->storage);
     lua_setfield(L, -2, "storage");
@@ -123,13 +116,29 @@ static void push_entry(lua_State *L, const ckpt_listing_entry *e) {
   lua_setfield(L, -2, "aliases");
 }
 
+static void push_entry(lua_State *L, const ckpt_listing_entry *e) {
+  ckpt_tensor *t = ckpt_value_tensor(e->value);
+  push_place(L, e);
+  if (t == NULL) {
+    set_class(L, e->value);
+  } else {
+    ckpt_lua_push_tensor(L, t);
+    lua_setfield(L, -2, "tensor");
+  }
+}
+
+static ckpt_listing **new_listing_box(lua_State *L) {
+  ckpt_listing **box = lua_newuserdatauv(L, sizeof *box, 0);
+  *box = NULL;
+  luaL_setmetatable(L, "ckpt.listing");
+  return box;
+}
+
 /* cp:list() -> tensors, objects: two lists in the order of the file, of { name, tensor | class, storage, aliases } */
 static int checkpoint_list(lua_State *L) {
   ckpt_error err;
   const ckpt_checkpoint *cp = check_checkpoint(L);
-  ckpt_listing **box = lua_newuserdatauv(L, sizeof *box, 0);
-  *box = NULL;
-  luaL_setmetatable(L, "ckpt.listing");
+  ckpt_listing **box = new_listing_box(L);
   if (ckpt_listing_new(box, ckpt_checkpoint_root(cp), &err) != CKPT_OK) return ckpt_lua_fail(L, &err);
   lua_newtable(L);
   lua_newtable(L);
@@ -145,6 +154,42 @@ static int checkpoint_list(lua_State *L) {
   return 2;
 }
 
+/* Upvalues: the checkpoint, the listing, the place in it. */
+static int next_entry(lua_State *L) {
+  const ckpt_checkpoint *cp = ckpt_lua_check_box(L, lua_upvalueindex(1), CKPT_T_CHECKPOINT);
+  ckpt_listing *const *box = lua_touserdata(L, lua_upvalueindex(2));
+  size_t i = (size_t)lua_tointeger(L, lua_upvalueindex(3));
+  const ckpt_listing_entry *e = ckpt_listing_entry_at(*box, i);
+  if (e == NULL) return 0;
+  lua_pushinteger(L, (lua_Integer)i + 1);
+  lua_replace(L, lua_upvalueindex(3));
+  push_place(L, e);
+  lua_pushstring(L, ckpt_kind_name(ckpt_value_kind(e->value)));
+  lua_setfield(L, -2, "kind");
+  lua_pushinteger(L, (lua_Integer)e->depth);
+  lua_setfield(L, -2, "depth");
+  if (ckpt_value_kind(e->value) == CKPT_OBJECT) set_class(L, e->value);
+  if (ckpt_value_is_opaque(e->value)) {
+    lua_pushboolean(L, 1);
+    lua_setfield(L, -2, "opaque");
+  }
+  ckpt_lua_push_value(L, ckpt_checkpoint_document(cp), (ckpt_value *)(uintptr_t)e->value);
+  lua_setfield(L, -2, "value");
+  return 1;
+}
+
+/* for entry in cp:walk() do: everything in the file, containers before what is in them */
+static int checkpoint_walk(lua_State *L) {
+  ckpt_error err;
+  const ckpt_checkpoint *cp = check_checkpoint(L);
+  lua_settop(L, 1);
+  ckpt_listing **box = new_listing_box(L);
+  if (ckpt_listing_everything(box, ckpt_checkpoint_root(cp), &err) != CKPT_OK) return ckpt_lua_fail(L, &err);
+  lua_pushinteger(L, 0);
+  lua_pushcclosure(L, next_entry, 3);
+  return 1;
+}
+
 static int checkpoint_index(lua_State *L) {
   const ckpt_checkpoint *cp = check_checkpoint(L);
   const char *field = luaL_checkstring(L, 2);
@@ -152,6 +197,16 @@ static int checkpoint_index(lua_State *L) {
     lua_pushstring(L, ckpt_checkpoint_format(cp));
   } else if (strcmp(field, "bytes") == 0) {
     lua_pushinteger(L, (lua_Integer)ckpt_checkpoint_bytes(cp));
+  } else if (strcmp(field, "saves") == 0) {
+    lua_pushinteger(L, (lua_Integer)ckpt_checkpoint_saves(cp));
+  } else if (strcmp(field, "trailing") == 0) {
+    lua_pushinteger(L, (lua_Integer)ckpt_checkpoint_trailing(cp));
+  } else if (strcmp(field, "metadata") == 0) {
+    ckpt_value *metadata = ckpt_checkpoint_metadata(cp);
+    if (metadata == NULL)
+      lua_pushnil(L);
+    else
+      ckpt_lua_push_value(L, ckpt_checkpoint_document(cp), metadata);
   } else if (strcmp(field, "path") == 0) {
     lua_getiuservalue(L, 1, 1);
   } else {
@@ -161,59 +216,22 @@ static int checkpoint_index(lua_State *L) {
   return 1;
 }
 
-/* ---- save ---- */
-
-static int document_gc(lua_State *L) {
-  ckpt_document **box = luaL_checkudata(L, 1, "ckpt.document");
-  ckpt_document_release(*box);
-  *box = NULL;
-  return 0;
-}
-
-/* ckpt.save(path, value) -> true; a checkpoint as value is saved whole, as it was read */
-static int module_save(lua_State *L) {
-  ckpt_error err;
-  const char *path = ckpt_lua_check_text(L, 1);
-  luaL_checkany(L, 2);
-  const ckpt_value *root;
-  if (luaL_testudata(L, 2, CKPT_T_CHECKPOINT) != NULL) {
-    const ckpt_checkpoint *cp = ckpt_lua_check_box(L, 2, CKPT_T_CHECKPOINT);
-    if (strcmp(ckpt_checkpoint_format(cp), "torch-zip") != 0) {
-      luaL_pushfail(L);
-      lua_pushfstring(L, "a %s file cannot be written as a torch-zip file as it is", ckpt_checkpoint_format(cp));
-      lua_pushliteral(L, "unsupported");
-      return 3;
-    }
-    root = ckpt_checkpoint_root(cp);
-  } else {
-    ckpt_document **box = lua_newuserdatauv(L, sizeof *box, 0);
-    *box = NULL;
-    luaL_setmetatable(L, "ckpt.document");
-    if (ckpt_document_new(box, &err) != CKPT_OK) return ckpt_lua_fail(L, &err);
-    root = ckpt_lua_to_value(L, 2, *box);
-  }
-  if (ckpt_save_file(path, root, &err) != CKPT_OK) return ckpt_lua_fail(L, &err);
-  lua_pushboolean(L, 1);
-  return 1;
-}
-
-static void simple_type(lua_State *L, const char *name, lua_CFunction gc) {
-  luaL_Reg meta[] = {{"__gc", gc}, {NULL, NULL}};
-  ckpt_lua_new_type(L, name, meta, NULL);
-}
-
 void ckpt_lua_open_checkpoint(lua_State *L) {
   static const luaL_Reg meta[] = {{"__gc", checkpoint_gc},
                                   {"__close", checkpoint_gc},
                                   {"__index", checkpoint_index},
                                   {"__tostring", checkpoint_tostring},
                                   {NULL, NULL}};
-  static const luaL_Reg methods[] = {{"at", checkpoint_at},       {"state_dict", checkpoint_state_dict},
-                                     {"list", checkpoint_list},   {"verify", checkpoint_verify},
-                                     {"close", checkpoint_close}, {NULL, NULL}};
-  static const luaL_Reg functions[] = {{"open", module_open}, {"save", module_save}, {NULL, NULL}};
-  simple_type(L, "ckpt.listing", listing_gc);
-  simple_type(L, "ckpt.document", document_gc);
+  static const luaL_Reg methods[] = {{"at", checkpoint_at},
+                                     {"state_dict", checkpoint_state_dict},
+                                     {"list", checkpoint_list},
+                                     {"walk", checkpoint_walk},
+                                     {"verify", checkpoint_verify},
+                                     {"close", checkpoint_close},
+                                     {NULL, NULL}};
+  static const luaL_Reg listing[] = {{"__gc", listing_gc}, {NULL, NULL}};
+  static const luaL_Reg functions[] = {{"open", module_open}, {NULL, NULL}};
+  ckpt_lua_new_type(L, "ckpt.listing", listing, NULL);
   ckpt_lua_new_type(L, CKPT_T_CHECKPOINT, meta, methods);
   luaL_setfuncs(L, functions, 0); /* into the module's table on the top */
 }

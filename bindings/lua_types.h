@@ -24,6 +24,7 @@ void ckpt_lua_open_tensor(lua_State *L);
 void ckpt_lua_open_state_dict(lua_State *L);
 void ckpt_lua_open_value(lua_State *L);
 void ckpt_lua_open_checkpoint(lua_State *L);
+void ckpt_lua_open_save(lua_State *L);
 void ckpt_lua_open_checkpointer(lua_State *L);
 
 /* A metatable with __name, __metatable = false and these functions; `methods` go behind __index unless it has one. */
@@ -61,21 +62,25 @@ int ckpt_lua_check_dims(lua_State *L, int index, int64_t *dims, int max);
 /* State dicts. */
 ckpt_state_dict *ckpt_lua_check_state_dict(lua_State *L, int index);
 
+/* state dict, names left out, where it was; or nil, message, code. `where` NULL: where people keep it. */
+int ckpt_lua_push_state_dict_of(lua_State *L, const ckpt_value *root, const char *where);
+
 /* Scalars become Lua's own, the rest a box over (document, value). The document is retained. */
 void ckpt_lua_push_value(lua_State *L, ckpt_document *doc, ckpt_value *v);
 
 /* The value of what lies at `index`, built in `doc`. Raises for what has no Python counterpart. */
 ckpt_value *ckpt_lua_to_value(lua_State *L, int index, ckpt_document *doc);
 
-/* The module's functions about values: none, tuple, ordered, dict, bytes, type, text, object, totable. */
+/* The module's functions about values (lua_value.h). */
 void ckpt_lua_value_functions(lua_State *L);
 
 /* align(targets, sources [, boundary]) -> list of indices or false; also in the policies' environment. */
 int ckpt_lua_align(lua_State *L);
 
-/* Constructors of the module. */
+/* Constructors: a tensor by the arguments; an empty state dict, whatever they are. */
 int ckpt_lua_new_tensor(lua_State *L);
 int ckpt_lua_new_state_dict(lua_State *L);
+void ckpt_lua_state_dict_functions(lua_State *L);
 
 /* Pushes ckpt.none. */
 void ckpt_lua_push_none(lua_State *L);

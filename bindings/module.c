@@ -2,7 +2,7 @@
  * module.c - luaopen_ckpt: the module's table. Idempotent and without static state: busted opens it again for every
  * file.
  */
-#include "lua_types.h"
+#include "lua_tensor.h"
 
 static int module_live(lua_State *L) {
   lua_pushinteger(L, ckpt_lua_live(L));
@@ -21,7 +21,8 @@ static void set_dtypes(lua_State *L) {
 CKPT_API int luaopen_ckpt(lua_State *L);
 CKPT_API int luaopen_ckpt(lua_State *L) {
   static const luaL_Reg functions[] = {{"tensor", ckpt_lua_new_tensor},
-                                       {"state_dict", ckpt_lua_new_state_dict},
+                                       {"cat", ckpt_lua_cat},
+                                       {"stack", ckpt_lua_stack},
                                        {"align", ckpt_lua_align},
                                        {"live", module_live},
                                        {NULL, NULL}};
@@ -29,7 +30,9 @@ CKPT_API int luaopen_ckpt(lua_State *L) {
   ckpt_lua_open_types(L);
   luaL_newlib(L, functions);
   ckpt_lua_value_functions(L);
+  ckpt_lua_state_dict_functions(L);
   ckpt_lua_open_checkpoint(L);
+  ckpt_lua_open_save(L);
   ckpt_lua_open_checkpointer(L);
   set_dtypes(L);
   lua_pushliteral(L, CKPT_VERSION);

@@ -38,7 +38,7 @@ static char *candidate_path(const ckpt_checkpointer *cp, const char *file) {
 
 static ckpt_status try_candidate(ckpt_checkpoint **source, char **path, const ckpt_checkpointer *cp,
                                  const ckpt_candidate *c, ckpt_error *err) {
-  static const ckpt_open_options verify = {true};
+  static const ckpt_open_options verify = {.verify = true};
   char *p = candidate_path(cp, c->file);
   if (p == NULL) return ckpt_fail_nomem(err, strlen(c->file) + strlen(cp->path) + 2);
   ckpt_status st = ckpt_checkpoint_open(source, p, &verify, err);

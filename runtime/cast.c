@@ -1,58 +1,63 @@
-/* cast.c - see cast.h. */
+/* cast.c - see cast.h. Every run goes block by block through int64, float32 or float64, whichever holds its source. */
 #include "cast.h"
 
 #include <math.h>
 
-/* ---- small floats: exponent and mantissa widths of an IEEE-like format ---- */
+#include "small_float.h"
 
-static double small_to_double(unsigned bits, int exponent_bits, int mantissa_bits) {
-  int bias = (1 << (exponent_bits - 1)) - 1;
-  unsigned mantissa = bits & ((1u << mantissa_bits) - 1);
-  int exponent = (int)(bits >> mantissa_bits) & ((1 << exponent_bits) - 1);
-  double sign = bits >> (exponent_bits + mantissa_bits) & 1 ? -1.0 : 1.0;
-  if (exponent == (1 << exponent_bits) - 1) return mantissa != 0 ? copysign(NAN, sign) : sign * INFINITY;
-  if (exponent == 0) return sign * ldexp(mantissa, 1 - bias - mantissa_bits);
-  return sign * ldexp((double)mantissa + (1 << mantissa_bits), exponent - bias - mantissa_bits);
+enum { BLOCK = 512 };
+
+typedef enum carrier { WHOLE, SINGLE, DOUBLE } carrier;
+
+typedef union block {
+  int64_t whole[BLOCK]; /* uint64 by its bits */
+  float single[BLOCK];
+  double wide[BLOCK];
+} block;
+
+static carrier carrier_of(ckpt_dtype dtype) {
+  if (ckpt_dtype_is_integer(dtype)) return WHOLE;
+  return dtype == CKPT_F64 ? DOUBLE : SINGLE;
 }
 
-/* Rounds to nearest even in one step from the double, so that nothing is rounded twice. */
-static unsigned double_to_small(double v, int exponent_bits, int mantissa_bits) {
-  int bias = (1 << (exponent_bits - 1)) - 1, top = (1 << exponent_bits) - 1;
-  unsigned sign = (signbit(v) ? 1u : 0u) << (exponent_bits + mantissa_bits);
-  unsigned infinity = (unsigned)top << mantissa_bits;
-  if (isnan(v)) return sign | infinity | 1u << (mantissa_bits - 1);
-  v = fabs(v);
-  if (isinf(v)) return sign | infinity;
-  int e = 0;
-  frexp(v, &e);
-  int exponent = e - 1 < 1 - bias ? 1 - bias : e - 1;
-  double scaled = nearbyint(ldexp(v, mantissa_bits - exponent)); /* in units of the last place */
-  unsigned q = (unsigned)scaled, one = 1u << mantissa_bits;
-  if (q < one) return sign | q;
-  unsigned bits = ((unsigned)(exponent + bias - 1) << mantissa_bits) + q;
-  return sign | (bits > infinity ? infinity : bits);
+/* ---- dtypes ---- */
+
+bool ckpt_dtype_is_integer(ckpt_dtype dtype) {
+  ckpt_numeric n = ckpt_dtype_numeric(dtype);
+  return n == CKPT_NUM_INT || n == CKPT_NUM_UINT || n == CKPT_NUM_BOOL;
 }
 
-/* ---- one element ---- */
+bool ckpt_dtype_is_real(ckpt_dtype dtype) {
+  return ckpt_dtype_is_integer(dtype) || ckpt_dtype_numeric(dtype) == CKPT_NUM_FLOAT;
+}
 
-static double load_double(const unsigned char *p, ckpt_dtype dtype) {
-  float f;
-  double d;
-  uint32_t word;
+ckpt_dtype ckpt_dtype_part(ckpt_dtype dtype) {
   switch (dtype) {
-    case CKPT_F64: memcpy(&d, p, 8); return d;
-    case CKPT_F32: memcpy(&f, p, 4); return (double)f;
-    case CKPT_F16: return small_to_double(ckpt_le16(p), 5, 10);
-    case CKPT_BF16:
-      word = (uint32_t)ckpt_le16(p) << 16;
-      memcpy(&f, &word, 4);
-      return (double)f;
-    case CKPT_U64: return (double)ckpt_le64(p);
-    default: return 0;
+    case CKPT_C32: return CKPT_F16;
+    case CKPT_C64: return CKPT_F32;
+    case CKPT_C128: return CKPT_F64;
+    case CKPT_BC32: return CKPT_BF16;
+    default: return dtype;
   }
 }
 
-static int64_t load_int(const unsigned char *p, ckpt_dtype dtype) {
+static bool is_complex(ckpt_dtype dtype) { return ckpt_dtype_numeric(dtype) == CKPT_NUM_COMPLEX; }
+
+bool ckpt_cast_supported(ckpt_dtype to, ckpt_dtype from) {
+  if (is_complex(to)) return is_complex(from) || ckpt_dtype_is_real(from);
+  return ckpt_dtype_is_real(to) && ckpt_dtype_is_real(from);
+}
+
+ckpt_status ckpt_cast_check(ckpt_dtype to, ckpt_dtype from, ckpt_error *err) {
+  if (to == from || ckpt_cast_supported(to, from)) return CKPT_OK;
+  const char *why = is_complex(from) && ckpt_dtype_is_real(to) ? ": the imaginary parts would be lost" : "";
+  return ckpt_fail(err, CKPT_E_UNSUPPORTED, -1, "no cast from %s to %s%s", ckpt_dtype_name(from), ckpt_dtype_name(to),
+                   why);
+}
+
+/* ---- into a block ---- */
+
+static int64_t load_whole(const unsigned char *p, ckpt_dtype dtype) {
   switch (dtype) {
     case CKPT_BOOL: return p[0] != 0;
     case CKPT_U8: return p[0];
@@ -65,24 +70,17 @@ static int64_t load_int(const unsigned char *p, ckpt_dtype dtype) {
   }
 }
 
-static void store_double(unsigned char *p, ckpt_dtype dtype, double v) {
-  float f = (float)v;
-  switch (dtype) {
-    case CKPT_F64: memcpy(p, &v, 8); break;
-    case CKPT_F32: memcpy(p, &f, 4); break;
-    case CKPT_F16: ckpt_put16(p, (uint16_t)double_to_small(v, 5, 10)); break;
-    default: ckpt_put16(p, (uint16_t)double_to_small(v, 8, 7)); break;
-  }
+static void load_block(block *b, const unsigned char *from, ckpt_dtype dtype, size_t n) {
+  size_t size = ckpt_dtype_size(dtype);
+  if (ckpt_dtype_is_integer(dtype))
+    for (size_t i = 0; i < n; i++) b->whole[i] = load_whole(from + i * size, dtype);
+  else if (ckpt_small_float_is(dtype))
+    ckpt_small_float_decode(b->single, from, dtype, n);
+  else
+    memcpy(b, from, n * size);
 }
 
-static void store_int(unsigned char *p, ckpt_dtype dtype, int64_t v) {
-  switch (ckpt_dtype_size(dtype)) {
-    case 1: p[0] = dtype == CKPT_BOOL ? v != 0 : (unsigned char)v; break;
-    case 2: ckpt_put16(p, (uint16_t)v); break;
-    case 4: ckpt_put32(p, (uint32_t)v); break;
-    default: ckpt_put64(p, (uint64_t)v); break;
-  }
-}
+/* ---- to integers ---- */
 
 static int64_t bounded(double v, double low, double high) {
   if (isnan(v)) return 0;
@@ -91,43 +89,109 @@ static int64_t bounded(double v, double low, double high) {
   return v >= high ? (int64_t)(high / 2) - 1 + (int64_t)(high / 2) : (int64_t)v;
 }
 
-static int64_t double_to_int(double v, ckpt_dtype dtype) {
+static int64_t double_to_whole(double v, ckpt_dtype dtype) {
   int bits = 8 * (int)ckpt_dtype_size(dtype);
   if (dtype == CKPT_BOOL) return v != 0; /* NaN is true, as in C and PyTorch */
-  if (ckpt_dtype_numeric(dtype) == CKPT_NUM_INT) return bounded(v, -ldexp(1, bits - 1), ldexp(1, bits - 1));
+  if (dtype == CKPT_U8) bits = 64;       /* PyTorch's way there: by int64, so that -1 is 255 on every machine */
+  if (dtype == CKPT_U8 || ckpt_dtype_numeric(dtype) == CKPT_NUM_INT)
+    return bounded(v, -ldexp(1, bits - 1), ldexp(1, bits - 1));
   if (bits < 64) return bounded(v, 0, ldexp(1, bits));
   if (!(v > 0)) return 0;
   return v >= ldexp(1, 64) ? -1 : (int64_t)(uint64_t)v;
 }
 
+static void make_whole(block *b, carrier from, ckpt_dtype to, size_t n) {
+  if (from == DOUBLE)
+    for (size_t i = 0; i < n; i++) b->whole[i] = double_to_whole(b->wide[i], to);
+  else if (from == SINGLE) /* from the end: what is written lies behind what is still to be read */
+    for (size_t i = n; i-- > 0;) b->whole[i] = double_to_whole((double)b->single[i], to);
+}
+
+static void store_whole(unsigned char *to, ckpt_dtype dtype, const int64_t *v, size_t n) {
+  size_t size = ckpt_dtype_size(dtype);
+  for (size_t i = 0; i < n; i++) {
+    unsigned char *p = to + i * size;
+    switch (size) {
+      case 1: *p = dtype == CKPT_BOOL ? v[i] != 0 : (unsigned char)v[i]; break;
+      case 2: ckpt_put16(p, (uint16_t)v[i]); break;
+      case 4: ckpt_put32(p, (uint32_t)v[i]); break;
+      default: ckpt_put64(p, (uint64_t)v[i]); break;
+    }
+  }
+}
+
+/* ---- to floats ---- */
+
+static void make_single(block *b, carrier from, bool is_unsigned, size_t n) {
+  if (from == DOUBLE)
+    for (size_t i = 0; i < n; i++) b->single[i] = (float)b->wide[i];
+  else if (from == WHOLE && is_unsigned)
+    for (size_t i = 0; i < n; i++) b->single[i] = (float)(uint64_t)b->whole[i];
+  else if (from == WHOLE)
+    for (size_t i = 0; i < n; i++) b->single[i] = (float)b->whole[i];
+}
+
+static void make_double(block *b, carrier from, bool is_unsigned, size_t n) {
+  if (from == SINGLE)
+    for (size_t i = n; i-- > 0;) b->wide[i] = (double)b->single[i];
+  else if (from == WHOLE && is_unsigned)
+    for (size_t i = 0; i < n; i++) b->wide[i] = (double)(uint64_t)b->whole[i];
+  else if (from == WHOLE)
+    for (size_t i = 0; i < n; i++) b->wide[i] = (double)b->whole[i];
+}
+
+static void store_single(unsigned char *to, ckpt_dtype dtype, const float *v, size_t n) {
+  if (dtype == CKPT_F32)
+    memcpy(to, v, n * sizeof *v);
+  else
+    ckpt_small_float_encode(to, v, dtype, n);
+}
+
 /* ---- runs ---- */
 
-static bool is_float(ckpt_dtype d) { return d == CKPT_F16 || d == CKPT_BF16 || d == CKPT_F32 || d == CKPT_F64; }
-
-static bool is_integer(ckpt_dtype d) {
-  ckpt_numeric n = ckpt_dtype_numeric(d);
-  return n == CKPT_NUM_INT || n == CKPT_NUM_UINT || n == CKPT_NUM_BOOL;
+static void cast_block(unsigned char *to, ckpt_dtype to_dtype, const unsigned char *from, ckpt_dtype from_dtype,
+                       size_t n) {
+  block b;
+  carrier in = carrier_of(from_dtype);
+  bool is_unsigned = from_dtype == CKPT_U64;
+  load_block(&b, from, from_dtype, n);
+  switch (carrier_of(to_dtype)) {
+    case WHOLE:
+      make_whole(&b, in, to_dtype, n);
+      store_whole(to, to_dtype, b.whole, n);
+      break;
+    case SINGLE:
+      make_single(&b, in, is_unsigned, n);
+      store_single(to, to_dtype, b.single, n);
+      break;
+    case DOUBLE:
+      make_double(&b, in, is_unsigned, n);
+      memcpy(to, b.wide, n * sizeof *b.wide);
+      break;
+  }
 }
 
-bool ckpt_cast_supported(ckpt_dtype to, ckpt_dtype from) {
-  return (is_float(to) || is_integer(to)) && (is_float(from) || is_integer(from));
-}
-
-static void cast_one(unsigned char *to, ckpt_dtype to_dtype, const unsigned char *from, ckpt_dtype from_dtype) {
-  if (is_integer(from_dtype) && is_integer(to_dtype)) {
-    store_int(to, to_dtype, load_int(from, from_dtype));
+static void cast_real(unsigned char *to, ckpt_dtype to_dtype, const unsigned char *from, ckpt_dtype from_dtype,
+                      size_t n) {
+  size_t to_size = ckpt_dtype_size(to_dtype), from_size = ckpt_dtype_size(from_dtype);
+  if (to_dtype == from_dtype) {
+    memcpy(to, from, n * to_size);
     return;
   }
-  bool whole = is_integer(from_dtype) && from_dtype != CKPT_U64;
-  double v = whole ? (double)load_int(from, from_dtype) : load_double(from, from_dtype);
-  if (is_integer(to_dtype))
-    store_int(to, to_dtype, double_to_int(v, to_dtype));
-  else
-    store_double(to, to_dtype, v);
+  for (size_t at = 0; at < n; at += BLOCK)
+    cast_block(to + at * to_size, to_dtype, from + at * from_size, from_dtype, n - at < BLOCK ? n - at : BLOCK);
+}
+
+/* Backwards, so that the parts, cast into the front half of the run, can be spread in place. */
+static void spread_parts(unsigned char *to, size_t size, size_t n) {
+  for (size_t i = n; i-- > 0;) {
+    memmove(to + 2 * i * size, to + i * size, size);
+    memset(to + (2 * i + 1) * size, 0, size);
+  }
 }
 
 void ckpt_cast_run(void *to, ckpt_dtype to_dtype, const void *from, ckpt_dtype from_dtype, size_t n) {
-  size_t to_size = ckpt_dtype_size(to_dtype), from_size = ckpt_dtype_size(from_dtype);
-  for (size_t i = 0; i < n; i++)
-    cast_one((unsigned char *)to + i * to_size, to_dtype, (const unsigned char *)from + i * from_size, from_dtype);
+  ckpt_dtype part = ckpt_dtype_part(to_dtype);
+  cast_real(to, part, from, ckpt_dtype_part(from_dtype), is_complex(from_dtype) ? 2 * n : n);
+  if (is_complex(to_dtype) && !is_complex(from_dtype)) spread_parts(to, ckpt_dtype_size(part), n);
 }

@@ -1,25 +1,71 @@
-/* checkpoint.c - one door for every format: found by content when reading, checked before it gets its name when
- * written. */
+/* checkpoint.c - one door for every format, found by content when reading. Writing is save.c's. */
 #include "checkpoint.h"
 
 #include <stdlib.h>
 
+#include "bare_pickle.h"
+#include "check.h"
+#include "dcp.h"
 #include "pth.h"
+#include "pth_legacy.h"
+#include "pth_tar.h"
+#include "safetensors.h"
+#include "shards.h"
 
 struct ckpt_checkpoint {
-  ckpt_mapping *map;
-  ckpt_zip *zip;
   ckpt_document *doc;
+  ckpt_value *metadata; /* of the document; NULL: none */
   const char *format;
+  uint64_t bytes;
+  ckpt_saves saves;
+  const ckpt_save_format *stream; /* NULL: a format of one save to a file */
+  ckpt_mapping *map;              /* the file, or the index of a set; NULL for a directory */
+  ckpt_zip *zip;
+  ckpt_shards shards;
+  ckpt_dcp *dcp;
 };
 
 /* ---- open ---- */
 
-typedef ckpt_status (*reader)(ckpt_checkpoint *cp, ckpt_error *err);
+typedef ckpt_status (*reader)(ckpt_checkpoint *cp, size_t save, ckpt_error *err);
 
-static ckpt_status read_zip(ckpt_checkpoint *cp, ckpt_error *err) {
+/* A format of one save to a file. */
+static ckpt_status only_save(ckpt_checkpoint *cp, size_t save, ckpt_error *err) {
+  cp->saves = (ckpt_saves){1, cp->map == NULL ? 0 : ckpt_mapping_size(cp->map)};
+  return save == 0 ? CKPT_OK : ckpt_saves_no_such(save, 1, err);
+}
+
+static ckpt_status read_zip(ckpt_checkpoint *cp, size_t save, ckpt_error *err) {
+  CKPT_TRY(only_save(cp, save, err));
   CKPT_TRY(ckpt_zip_open(&cp->zip, cp->map, 0, ckpt_mapping_size(cp->map), err));
   return ckpt_pth_read(&cp->doc, &cp->format, cp->zip, err);
+}
+
+static ckpt_status read_safetensors(ckpt_checkpoint *cp, size_t save, ckpt_error *err) {
+  cp->format = "safetensors";
+  CKPT_TRY(only_save(cp, save, err));
+  return ckpt_safetensors_read(&cp->doc, &cp->metadata, cp->map, err);
+}
+
+static ckpt_status read_tar(ckpt_checkpoint *cp, size_t save, ckpt_error *err) {
+  cp->format = "torch-tar";
+  CKPT_TRY(only_save(cp, save, err));
+  return ckpt_tar_read(&cp->doc, cp->map, err);
+}
+
+static ckpt_status read_stream(ckpt_checkpoint *cp, const ckpt_save_format *stream, size_t save, ckpt_error *err) {
+  cp->stream = stream;
+  return ckpt_saves_read(&cp->doc, &cp->saves, stream, cp->map, save, err);
+}
+
+static ckpt_status read_legacy(ckpt_checkpoint *cp, size_t save, ckpt_error *err) {
+  cp->format = "torch-legacy";
+  return read_stream(cp, &ckpt_legacy_format, save, err);
+}
+
+static ckpt_status read_pickle(ckpt_checkpoint *cp, size_t save, ckpt_error *err) {
+  cp->format = "pickle";
+  return read_stream(cp, &ckpt_bare_pickle_format, save, err);
 }
 
 static bool starts(const ckpt_mapping *map, const void *bytes, size_t n) {
@@ -35,55 +81,87 @@ typedef struct format {
   const char *name;
 } format;
 
-static bool is_legacy(const ckpt_mapping *map) {
-  return starts(map, "\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19\x2e", 15);
-}
+static bool is_legacy(const ckpt_mapping *map) { return ckpt_legacy_begins(map, 0); }
 
-static bool is_tar(const ckpt_mapping *map) {
-  return ckpt_mapping_size(map) >= 262 && memcmp(ckpt_mapping_data(map) + 257, "ustar", 5) == 0;
-}
-
-static bool is_safetensors(const ckpt_mapping *map) {
-  size_t size = ckpt_mapping_size(map);
-  return size >= 9 && ckpt_mapping_data(map)[8] == '{' && ckpt_le64(ckpt_mapping_data(map)) <= size - 8;
-}
-
-static bool is_pickle(const ckpt_mapping *map) {
-  return ckpt_mapping_size(map) >= 2 && ckpt_mapping_data(map)[0] == 0x80 && ckpt_mapping_data(map)[1] <= 5;
-}
+static bool is_pickle(const ckpt_mapping *map) { return ckpt_bare_pickle_marked(map, 0); }
+static bool is_preview(const ckpt_mapping *map) { return starts(map, "PYTORCH1", 8); }
 
 static const format formats[] = {
     {is_zip, read_zip, "a PyTorch zip file"},
-    {is_tar, NULL, "a PyTorch 0.1 tar file"},
-    {is_legacy, NULL, "a PyTorch legacy file (before 1.6)"},
-    {is_safetensors, NULL, "a safetensors file"},
-    {is_pickle, NULL, "a bare pickle"},
+    {is_preview, NULL, "a file of a PyTorch preview release"},
+    {is_legacy, read_legacy, "a PyTorch legacy file (before 1.6)"},
+    {ckpt_tar_is, read_tar, "a PyTorch 0.1 tar file"},
+    {ckpt_safetensors_is, read_safetensors, "a safetensors file"},
+    {is_pickle, read_pickle, "a bare pickle"},
 };
 
-static ckpt_status read_any(ckpt_checkpoint *cp, ckpt_error *err) {
+/*
+ * Pickles of protocols 0 and 1 have no mark: what parses as such to the last byte is one, anything else is no
+ * checkpoint, and the refusal says what the attempt met.
+ */
+static ckpt_status read_unmarked(ckpt_checkpoint *cp, size_t save, ckpt_error *err) {
+  ckpt_error here = {0};
+  const unsigned char *b = ckpt_mapping_data(cp->map);
+  size_t size = ckpt_mapping_size(cp->map);
+  ckpt_status st = read_pickle(cp, save, &here);
+  if (st == CKPT_OK && cp->saves.end < size)
+    st = ckpt_fail(&here, CKPT_E_FORMAT, (int64_t)cp->saves.end, "file+0x%zx: what follows is none", cp->saves.end);
+  if (st == CKPT_OK) return CKPT_OK;
+  if (st == CKPT_E_NOMEM || st == CKPT_E_NOTFOUND) {
+    if (err != NULL) *err = here;
+    return st;
+  }
+  return ckpt_fail(err, CKPT_E_FORMAT, 0,
+                   "not a checkpoint: it begins with the bytes %02x %02x, which is no known format (as a pickle of "
+                   "protocol 0 or 1: %s)",
+                   b[0], size > 1 ? b[1] : 0, here.message);
+}
+
+static ckpt_status read_any(ckpt_checkpoint *cp, size_t save, ckpt_error *err) {
   if (ckpt_mapping_size(cp->map) == 0) return ckpt_fail(err, CKPT_E_FORMAT, 0, "the file is empty");
   for (size_t i = 0; i < CKPT_COUNTOF(formats); i++) {
     if (!formats[i].is(cp->map)) continue;
-    if (formats[i].read != NULL) return formats[i].read(cp, err);
+    if (formats[i].read != NULL) return formats[i].read(cp, save, err);
     return ckpt_fail(err, CKPT_E_UNSUPPORTED, 0, "%s: this version of ckpt does not read it", formats[i].name);
   }
-  const unsigned char *b = ckpt_mapping_data(cp->map);
-  return ckpt_fail(err, CKPT_E_FORMAT, 0,
-                   "not a checkpoint: it begins with the bytes %02x %02x, which is no known format", b[0],
-                   ckpt_mapping_size(cp->map) > 1 ? b[1] : 0);
+  return read_unmarked(cp, save, err);
 }
 
-static ckpt_status open_mapping(ckpt_checkpoint *cp, const ckpt_open_options *options, ckpt_error *err) {
-  CKPT_TRY(read_any(cp, err));
-  return options != NULL && options->verify ? ckpt_checkpoint_verify(cp, err) : CKPT_OK;
+/* ---- what lies in one file, and what lies in several ---- */
+
+static ckpt_status read_file(ckpt_checkpoint *cp, const char *path, size_t save, ckpt_error *err) {
+  (void)path;
+  cp->bytes = ckpt_mapping_size(cp->map);
+  return read_any(cp, save, err);
 }
 
-ckpt_status ckpt_checkpoint_open_mapping(ckpt_checkpoint **out, ckpt_mapping *map, const char *name,
-                                         const ckpt_open_options *options, ckpt_error *err) {
+static ckpt_status read_set(ckpt_checkpoint *cp, const char *path, size_t save, ckpt_error *err) {
+  cp->format = "sharded";
+  CKPT_TRY(only_save(cp, save, err));
+  CKPT_TRY(ckpt_shards_read(&cp->shards, &cp->doc, &cp->metadata, cp->map, path, err));
+  cp->bytes = ckpt_mapping_size(cp->map) + ckpt_shards_bytes(&cp->shards);
+  return CKPT_OK;
+}
+
+static ckpt_status read_dcp(ckpt_checkpoint *cp, const char *dir, size_t save, ckpt_error *err) {
+  cp->format = "torch-dcp";
+  CKPT_TRY(only_save(cp, save, err));
+  CKPT_TRY(ckpt_dcp_open(&cp->dcp, dir, err));
+  cp->doc = ckpt_document_retain(ckpt_dcp_document(cp->dcp));
+  cp->bytes = ckpt_dcp_bytes(cp->dcp);
+  return CKPT_OK;
+}
+
+typedef ckpt_status (*path_reader)(ckpt_checkpoint *cp, const char *path, size_t save, ckpt_error *err);
+
+/* `name` begins messages; the reader gets `path`. */
+static ckpt_status open_by(ckpt_checkpoint **out, path_reader read, ckpt_mapping *map, const char *path,
+                           const char *name, const ckpt_open_options *options, ckpt_error *err) {
   ckpt_checkpoint *cp = calloc(1, sizeof *cp);
   if (cp == NULL) return ckpt_fail_nomem(err, sizeof *cp);
-  cp->map = ckpt_mapping_retain(map);
-  ckpt_status st = open_mapping(cp, options, err);
+  if (map != NULL) cp->map = ckpt_mapping_retain(map);
+  ckpt_status st = read(cp, path, options == NULL ? 0 : options->save, err);
+  if (st == CKPT_OK && options != NULL && options->verify) st = ckpt_checkpoint_verify(cp, err);
   if (st != CKPT_OK) {
     ckpt_checkpoint_close(cp);
     return ckpt_fail_in(err, st, name);
@@ -92,90 +170,59 @@ ckpt_status ckpt_checkpoint_open_mapping(ckpt_checkpoint **out, ckpt_mapping *ma
   return CKPT_OK;
 }
 
-ckpt_status ckpt_checkpoint_open(ckpt_checkpoint **out, const char *path, const ckpt_open_options *options,
-                                 ckpt_error *err) {
+ckpt_status ckpt_checkpoint_open_mapping(ckpt_checkpoint **out, ckpt_mapping *map, const char *name,
+                                         const ckpt_open_options *options, ckpt_error *err) {
+  return open_by(out, read_file, map, name, name, options, err);
+}
+
+static ckpt_status open_path(ckpt_checkpoint **out, const char *path, const ckpt_open_options *options,
+                             ckpt_error *err) {
   ckpt_mapping *map = NULL;
   CKPT_TRY(ckpt_mapping_open(&map, path, err));
-  ckpt_status st = ckpt_checkpoint_open_mapping(out, map, path, options, err);
+  path_reader read = ckpt_shard_index_is(map) ? read_set : read_file;
+  ckpt_status st = open_by(out, read, map, path, path, options, err);
   ckpt_mapping_release(map);
+  return st;
+}
+
+ckpt_status ckpt_checkpoint_open(ckpt_checkpoint **out, const char *path, const ckpt_open_options *options,
+                                 ckpt_error *err) {
+  char *dir = NULL, *index = NULL;
+  CKPT_TRY(ckpt_dcp_find(&dir, path, err));
+  if (dir == NULL) CKPT_TRY(ckpt_shards_find(&index, path, err));
+  ckpt_status st = dir != NULL ? open_by(out, read_dcp, NULL, dir, path, options, err)
+                               : open_path(out, index == NULL ? path : index, options, err);
+  free(dir);
+  free(index);
   return st;
 }
 
 void ckpt_checkpoint_close(ckpt_checkpoint *cp) {
   if (cp == NULL) return;
   ckpt_document_release(cp->doc);
+  ckpt_shards_close(&cp->shards);
+  ckpt_dcp_close(cp->dcp);
   ckpt_zip_release(cp->zip);
   ckpt_mapping_release(cp->map);
   free(cp);
 }
 
 const char *ckpt_checkpoint_format(const ckpt_checkpoint *cp) { return cp->format; }
-uint64_t ckpt_checkpoint_bytes(const ckpt_checkpoint *cp) { return ckpt_mapping_size(cp->map); }
+uint64_t ckpt_checkpoint_bytes(const ckpt_checkpoint *cp) { return cp->bytes; }
 ckpt_document *ckpt_checkpoint_document(const ckpt_checkpoint *cp) { return cp->doc; }
 ckpt_value *ckpt_checkpoint_root(const ckpt_checkpoint *cp) { return ckpt_document_root(cp->doc); }
+ckpt_value *ckpt_checkpoint_metadata(const ckpt_checkpoint *cp) { return cp->metadata; }
+
+size_t ckpt_checkpoint_saves(const ckpt_checkpoint *cp) { return cp->saves.count; }
+
+uint64_t ckpt_checkpoint_trailing(const ckpt_checkpoint *cp) {
+  return cp->map == NULL ? 0 : ckpt_mapping_size(cp->map) - cp->saves.end;
+}
 
 ckpt_status ckpt_checkpoint_verify(const ckpt_checkpoint *cp, ckpt_error *err) {
+  if (cp->stream != NULL) CKPT_TRY(ckpt_saves_check(&cp->saves, cp->stream, cp->map, err));
+  if (cp->dcp != NULL) CKPT_TRY(ckpt_dcp_verify(cp->dcp, err));
   for (size_t i = 0; cp->zip != NULL && i < ckpt_zip_count(cp->zip); i++) CKPT_TRY(ckpt_zip_check(cp->zip, i, err));
-  return CKPT_OK;
-}
-
-/* ---- save ---- */
-
-/* What was written must read back before it gets a name: a fault of ours is found while the old file is still there. */
-static ckpt_status check_output(const ckpt_output *o, const char *name, ckpt_error *err) {
-  ckpt_mapping *map = NULL;
-  ckpt_checkpoint *cp = NULL;
-  CKPT_TRY(ckpt_mapping_open_fd(&map, ckpt_output_fd(o), name, err));
-  ckpt_status st = ckpt_checkpoint_open_mapping(&cp, map, name, NULL, err);
-  ckpt_checkpoint_close(cp);
-  ckpt_mapping_release(map);
-  return st;
-}
-
-static ckpt_status write_output(ckpt_output *o, const ckpt_pickle *pickle, const char *prefix, const char *name,
-                                ckpt_error *err) {
-  CKPT_TRY(ckpt_pth_write(ckpt_output_sink(o), pickle, prefix, err));
-  return check_output(o, name, err);
-}
-
-static ckpt_status publish_pickle(ckpt_dir *dir, const char *name, const ckpt_pickle *pickle, uint64_t *bytes,
-                                  ckpt_error *err) {
-  char prefix[256];
-  ckpt_output *o = NULL;
-  CKPT_TRY(ckpt_pth_prefix(prefix, sizeof prefix, name, err));
-  uint64_t size = 0;
-  CKPT_TRY(ckpt_pth_measure(&size, pickle, prefix, err));
-  CKPT_TRY(ckpt_output_begin(&o, dir, size, err));
-  ckpt_status st = write_output(o, pickle, prefix, name, err);
-  if (st != CKPT_OK) {
-    ckpt_output_abandon(o);
-    return st;
-  }
-  CKPT_TRY(ckpt_output_commit(o, name, err));
-  if (bytes != NULL) *bytes = size;
-  return CKPT_OK;
-}
-
-ckpt_status ckpt_checkpoint_publish(ckpt_dir *dir, const char *name, const ckpt_value *root, uint64_t *bytes,
-                                    ckpt_error *err) {
-  ckpt_pickle pickle = {0};
-  CKPT_TRY(ckpt_pickle_write(&pickle, root, err));
-  ckpt_status st = publish_pickle(dir, name, &pickle, bytes, err);
-  ckpt_pickle_free(&pickle);
-  return st;
-}
-
-ckpt_status ckpt_save_file(const char *path, const ckpt_value *root, ckpt_error *err) {
-  const char *slash = strrchr(path, '/'), *name = slash == NULL ? path : slash + 1;
-  size_t n = slash == NULL ? 1 : slash == path ? 1 : (size_t)(slash - path);
-  char *parent = malloc(n + 1);
-  if (parent == NULL) return ckpt_fail_nomem(err, n + 1);
-  memcpy(parent, slash == NULL ? "." : path, n);
-  parent[n] = '\0';
-  ckpt_dir *dir = NULL;
-  ckpt_status st = ckpt_dir_open(&dir, parent, false, false, NULL, err);
-  if (st == CKPT_OK) st = ckpt_checkpoint_publish(dir, name, root, NULL, err);
-  ckpt_dir_close(dir);
-  free(parent);
-  return st;
+  CKPT_TRY(ckpt_shards_verify(&cp->shards, err));
+  return ckpt_value_check(ckpt_document_root(cp->doc), err);
 }

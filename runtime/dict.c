@@ -2,58 +2,21 @@
  * dict.c - key look-up: linear in small dicts, by open addressing in large ones. Pairs keep their order in `flat`; the
  * table holds pair numbers only, so that it can be thrown away and made again.
  */
-#include "value.h"
+#include "key.h"
 
 enum { LINEAR_PAIRS = 8 };
 
-static bool is_number(const ckpt_value *v) {
-  return v->kind == CKPT_INT || v->kind == CKPT_FLOAT || v->kind == CKPT_BOOLEAN;
-}
-
-static double as_number(const ckpt_value *v) {
-  if (v->kind == CKPT_FLOAT) return v->as.number;
-  return v->kind == CKPT_INT ? (double)v->as.integer : (double)v->as.boolean;
-}
-
-/* Exactly: beyond 2^53 a double stands for one integer only. */
-static bool int_equals(int64_t i, double d) {
-  const double bound = 9223372036854775808.0; /* 2^63 */
-  return d >= -bound && d < bound && d == (double)i && (int64_t)d == i;
-}
-
-static bool equal(const ckpt_value *a, const ckpt_value *b) {
-  if (a == b) return true;
-  if (a->kind == CKPT_INT && b->kind == CKPT_INT) return a->as.integer == b->as.integer;
-  if (a->kind == CKPT_INT && b->kind == CKPT_FLOAT) return int_equals(a->as.integer, b->as.number);
-  if (a->kind == CKPT_FLOAT && b->kind == CKPT_INT) return int_equals(b->as.integer, a->as.number);
-  if (is_number(a) && is_number(b)) return as_number(a) == as_number(b);
-  if (a->kind != b->kind) return false;
-  if (a->kind == CKPT_NONE) return true;
-  const char *text = ckpt_value_text(a, NULL);
-  return text != NULL && a->as.text.n == b->as.text.n && memcmp(text, b->as.text.bytes, a->as.text.n) == 0;
-}
-
-static size_t hash(const ckpt_value *v) {
-  uint64_t h = 0xcbf29ce484222325u;
-  double number = is_number(v) ? as_number(v) + 0.0 : 0; /* +0.0: -0.0 equals 0.0 */
-  size_t n = sizeof number;
-  const char *bytes = is_number(v) ? (const char *)&number : ckpt_value_text(v, &n);
-  if (bytes == NULL) return (size_t)((uint64_t)(uintptr_t)v * 0x9e3779b97f4a7c15u >> 24);
-  for (size_t i = 0; i < n; i++) h = (h ^ (unsigned char)bytes[i]) * 0x100000001b3u;
-  return (size_t)(h ^ h >> 29);
-}
-
 /* The slot that holds an equal key's pair, or the free slot where it would go. */
 static uint32_t *find_slot(const ckpt_dict *d, const ckpt_value *key) {
-  for (size_t at = hash(key) & (d->slots - 1);; at = (at + 1) & (d->slots - 1)) {
+  for (size_t at = ckpt_key_hash(key) & (d->slots - 1);; at = (at + 1) & (d->slots - 1)) {
     uint32_t pair = d->table[at];
-    if (pair == 0 || equal(d->flat.items[2 * (size_t)(pair - 1)], key)) return &d->table[at];
+    if (pair == 0 || ckpt_key_equal(d->flat.items[2 * (size_t)(pair - 1)], key)) return &d->table[at];
   }
 }
 
 static size_t find_linear(const ckpt_dict *d, const ckpt_value *key) {
   for (size_t i = d->flat.n / 2; i-- > 0;)
-    if (equal(d->flat.items[2 * i], key)) return i;
+    if (ckpt_key_equal(d->flat.items[2 * i], key)) return i;
   return SIZE_MAX;
 }
 
@@ -141,4 +104,34 @@ ckpt_status ckpt_dict_put(ckpt_dict *d, ckpt_document *doc, ckpt_value *key, ckp
   }
   *find_slot(d, key) = (uint32_t)pairs;
   return CKPT_OK;
+}
+
+/* Entries behind the hole move into it where their way from home leads over it, so that no search ends too early. */
+static void free_slot(ckpt_dict *d, size_t hole) {
+  size_t mask = d->slots - 1;
+  for (size_t at = (hole + 1) & mask; d->table[at] != 0; at = (at + 1) & mask) {
+    size_t home = ckpt_key_hash(d->flat.items[2 * (size_t)(d->table[at] - 1)]) & mask;
+    if (((at - home) & mask) < ((at - hole) & mask)) continue;
+    d->table[hole] = d->table[at];
+    hole = at;
+  }
+  d->table[hole] = 0;
+}
+
+void ckpt_dict_remove(ckpt_dict *d, size_t pair) {
+  if (d->table != NULL) {
+    free_slot(d, (size_t)(find_slot(d, d->flat.items[2 * pair]) - d->table));
+    for (size_t i = 0; i < d->slots; i++) d->table[i] -= d->table[i] > pair + 1 ? 1 : 0;
+  }
+  ckpt_value **at = d->flat.items + 2 * pair;
+  memmove(at, at + 2, (d->flat.n - 2 * pair - 2) * sizeof *at);
+  d->flat.n -= 2;
+}
+
+void ckpt_dict_set_keys(ckpt_dict *d, ckpt_value *const *keys) {
+  size_t n = d->flat.n / 2;
+  for (size_t i = 0; i < n; i++) d->flat.items[2 * i] = keys[i];
+  if (d->table == NULL) return;
+  memset(d->table, 0, d->slots * sizeof *d->table);
+  for (size_t i = 0; i < n; i++) *find_slot(d, keys[i]) = (uint32_t)(i + 1);
 }

@@ -57,9 +57,9 @@ ckpt_status ckpt_mapping_open_fd(ckpt_mapping **out, int fd, const char *name, c
 }
 
 /* O_NONBLOCK: opening a FIFO must not wait for somebody to write into it. A socket cannot be opened at all (ENXIO). */
-ckpt_status ckpt_mapping_open(ckpt_mapping **out, const char *path, ckpt_error *err) {
+ckpt_status ckpt_mapping_open_at(ckpt_mapping **out, int dir, const char *path, ckpt_error *err) {
   int fd;
-  do fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+  do fd = openat(dir, path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
   while (fd < 0 && errno == EINTR);
   if (fd < 0 && (errno == ENOENT || errno == ENOTDIR))
     return ckpt_fail(err, CKPT_E_NOTFOUND, -1, "%s: there is no such file", path);
@@ -69,6 +69,10 @@ ckpt_status ckpt_mapping_open(ckpt_mapping **out, const char *path, ckpt_error *
   ckpt_status st = ckpt_mapping_open_fd(out, fd, path, err);
   close(fd);
   return st;
+}
+
+ckpt_status ckpt_mapping_open(ckpt_mapping **out, const char *path, ckpt_error *err) {
+  return ckpt_mapping_open_at(out, AT_FDCWD, path, err);
 }
 
 ckpt_mapping *ckpt_mapping_retain(ckpt_mapping *m) {

@@ -11,6 +11,9 @@ typedef struct ckpt_mapping ckpt_mapping;
 /* Maps a regular file whole. An empty file maps to size 0. The message begins with the path. */
 ckpt_status ckpt_mapping_open(ckpt_mapping **out, const char *path, ckpt_error *err);
 
+/* The same for a name below an open directory. */
+ckpt_status ckpt_mapping_open_at(ckpt_mapping **out, int dir, const char *name, ckpt_error *err);
+
 /* The same for a descriptor, which stays the caller's. `name` is used in messages. */
 ckpt_status ckpt_mapping_open_fd(ckpt_mapping **out, int fd, const char *name, ckpt_error *err);
 

@@ -134,9 +134,9 @@ ckpt_status ckpt_machine_mark(ckpt_machine *m, ckpt_error *err) {
 ckpt_status ckpt_machine_put(ckpt_machine *m, uint64_t index, ckpt_error *err) {
   ckpt_value *v = NULL;
   CKPT_TRY(ckpt_machine_top(&v, m, err));
-  if (index >= m->size)
+  if (index >= m->size - m->start)
     return ckpt_fail(err, CKPT_E_LIMIT, (int64_t)m->op, "%s+0x%zx: memo index %llu in a pickle of %zu bytes", m->name,
-                     m->op, (unsigned long long)index, m->size);
+                     m->op, (unsigned long long)index, m->size - m->start);
   CKPT_TRY(grow(&m->memo, (size_t)index + 1, err));
   if (m->memo.n <= index) m->memo.n = (size_t)index + 1;
   if (m->memo.items[index] == NULL) m->memo_count++;

@@ -16,7 +16,7 @@ typedef struct ckpt_vector {
 typedef struct ckpt_machine {
   ckpt_document *doc;
   const unsigned char *data;
-  size_t size, pos, op; /* op: where the current opcode lies */
+  size_t start, size, pos, op; /* data[start..size) is the pickle; op: where the current opcode lies */
   const char *name;
   const ckpt_pickle_hooks *hooks;
   ckpt_vector stack; /* ckpt_value * */

@@ -350,13 +350,21 @@ static ckpt_status op_stack_global(ckpt_machine *m, ckpt_error *err) {
                            err);
 }
 
+/* The arguments as a tuple, which all but a bare argument are. */
+static ckpt_status check_args(ckpt_value **args, ckpt_machine *m, ckpt_how how, ckpt_error *err) {
+  if (how == CKPT_BY_PERSID || (*args)->kind == CKPT_TUPLE) return CKPT_OK;
+  if (how != CKPT_BY_REDUCE || !m->hooks->bare_argument)
+    return ckpt_machine_fail(m, err, CKPT_E_CORRUPT, "constructor arguments that are no tuple");
+  CKPT_TRY(push_seq(m, CKPT_TUPLE, args, 1, err));
+  return ckpt_machine_pop(args, m, err);
+}
+
 /* Pushes an OBJECT and lets the format have a look at it. */
 static ckpt_status push_object(ckpt_machine *m, ckpt_how how, ckpt_value *callable, ckpt_value *args,
                                ckpt_value *kwargs, ckpt_error *err) {
   if (callable != NULL && callable->kind != CKPT_CLASS && callable->kind != CKPT_OBJECT)
     return ckpt_machine_fail(m, err, CKPT_E_CORRUPT, "an object made by something that is no class or function");
-  if (how != CKPT_BY_PERSID && args->kind != CKPT_TUPLE)
-    return ckpt_machine_fail(m, err, CKPT_E_CORRUPT, "constructor arguments that are no tuple");
+  CKPT_TRY(check_args(&args, m, how, err));
   ckpt_value *v = ckpt_value_make_object(m->doc, how, callable, args, err);
   if (v == NULL) return ckpt_machine_push(m, NULL, err);
   v->made->kwargs = kwargs;
@@ -398,39 +406,48 @@ static ckpt_status op_obj(ckpt_machine *m, ckpt_error *err) {
   return push_object(m, CKPT_BY_REDUCE, callable, args, NULL, err);
 }
 
-static bool same_seq(const ckpt_seq *a, const ckpt_seq *b, int depth);
+static bool same_seq(const ckpt_seq *a, const ckpt_seq *b, int *budget);
 
-/* Whether two states say the same; what lies deeper than a slots object's (dict, {name: value}) must be one value. */
-static bool same_state(const ckpt_value *a, const ckpt_value *b, int depth) {
+/* Whether two states say the same, as far as so many values can tell. */
+static bool same_state(const ckpt_value *a, const ckpt_value *b, int *budget) {
   if (a == b) return true;
-  if (a->kind != b->kind || a->made != NULL || b->made != NULL) return false;
+  if (--*budget < 0 || a->kind != b->kind || a->made != NULL || b->made != NULL) return false;
   switch (a->kind) {
     case CKPT_INT: return a->as.integer == b->as.integer;
     case CKPT_FLOAT: return memcmp(&a->as.number, &b->as.number, sizeof a->as.number) == 0;
-    case CKPT_TUPLE: return depth > 0 && same_seq(&a->as.seq, &b->as.seq, depth - 1);
-    case CKPT_DICT: return depth > 0 && same_seq(&a->as.dict->flat, &b->as.dict->flat, depth - 1);
+    case CKPT_TUPLE: return same_seq(&a->as.seq, &b->as.seq, budget);
+    case CKPT_DICT: return same_seq(&a->as.dict->flat, &b->as.dict->flat, budget);
     default: break;
   }
   const char *text = ckpt_value_text(a, NULL);
   return text != NULL && a->as.text.n == b->as.text.n && memcmp(text, b->as.text.bytes, a->as.text.n) == 0;
 }
 
-static bool same_seq(const ckpt_seq *a, const ckpt_seq *b, int depth) {
-  bool same = a->n == b->n;
-  for (size_t i = 0; same && i < a->n; i++) same = same_state(a->items[i], b->items[i], depth);
+static bool same_seq(const ckpt_seq *a, const ckpt_seq *b, int *budget) {
+  bool same = a->n == b->n && a->n < (size_t)*budget;
+  for (size_t i = 0; same && i < a->n; i++) same = same_state(a->items[i], b->items[i], budget);
   return same;
+}
+
+static ckpt_status state_hook(bool *done, ckpt_machine *m, ckpt_value *to, ckpt_value *state, ckpt_error *err) {
+  if (m->hooks->state == NULL) return CKPT_OK;
+  return ckpt_machine_at(m, m->hooks->state(done, m->hooks->context, to, state, err), err);
 }
 
 /* Python's own pickler (pickle.py) builds an object twice if its arguments lead back to it. */
 static ckpt_status op_build(ckpt_machine *m, ckpt_error *err) {
   ckpt_value *state = NULL, *to = NULL;
+  bool done = false;
+  int budget = 256;
   CKPT_TRY(ckpt_machine_pop(&state, m, err));
   CKPT_TRY(ckpt_machine_top(&to, m, err));
+  CKPT_TRY(state_hook(&done, m, to, state, err));
+  if (done) return CKPT_OK;
   ckpt_value **at = NULL;
   if (to->kind == CKPT_OBJECT) at = &to->as.object->state;
   if (to->kind == CKPT_DICT && to->ordered) at = &to->as.dict->state;
   if (at == NULL) return ckpt_machine_fail(m, err, CKPT_E_CORRUPT, "BUILD on what has no state");
-  if (*at != NULL && !same_state(*at, state, 2))
+  if (*at != NULL && !same_state(*at, state, &budget))
     return ckpt_machine_fail(m, err, CKPT_E_UNSUPPORTED, "BUILD twice on one object, with two states");
   *at = state;
   return CKPT_OK;
@@ -572,22 +589,30 @@ static ckpt_status finish(ckpt_value **out, ckpt_machine *m, ckpt_error *err) {
   return CKPT_OK;
 }
 
-ckpt_status ckpt_pickle_read(ckpt_value **out, size_t *used, ckpt_document *doc, const unsigned char *data, size_t size,
-                             const char *name, const ckpt_pickle_hooks *hooks, ckpt_error *err) {
+ckpt_status ckpt_pickle_read_at(ckpt_value **out, size_t *end, ckpt_document *doc, const unsigned char *data,
+                                size_t start, size_t size, const char *name, const ckpt_pickle_hooks *hooks,
+                                ckpt_error *err) {
   static const ckpt_pickle_hooks none = {0};
   ckpt_error here = {0};
   ckpt_machine *m = calloc(1, sizeof *m);
   if (m == NULL) return ckpt_fail_nomem(err, sizeof *m);
-  *m = (ckpt_machine){.doc = doc, .data = data, .size = size, .name = name, .hooks = hooks == NULL ? &none : hooks};
+  *m = (ckpt_machine){.doc = doc, .data = data, .start = start, .size = size, .pos = start};
+  m->name = name;
+  m->hooks = hooks == NULL ? &none : hooks;
   ckpt_value *root = NULL;
   ckpt_status st = run(m, &here);
   if (st == CKPT_OK) st = finish(&root, m, &here);
   if (st == CKPT_OK) {
     *out = root;
-    if (used != NULL) *used = m->pos;
+    if (end != NULL) *end = m->pos;
   } else if (err != NULL) {
     *err = here;
   }
   ckpt_machine_free(m);
   return st;
+}
+
+ckpt_status ckpt_pickle_read(ckpt_value **out, size_t *used, ckpt_document *doc, const unsigned char *data, size_t size,
+                             const char *name, const ckpt_pickle_hooks *hooks, ckpt_error *err) {
+  return ckpt_pickle_read_at(out, used, doc, data, 0, size, name, hooks, err);
 }

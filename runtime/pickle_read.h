@@ -12,6 +12,9 @@ typedef struct ckpt_pickle_hooks {
   void *context;
   ckpt_status (*persid)(void *context, ckpt_value *object, ckpt_error *err); /* made->args is the id */
   ckpt_status (*built)(void *context, ckpt_value *object, ckpt_error *err);  /* after REDUCE and NEWOBJ */
+  bool bare_argument; /* REDUCE may have one argument that is no tuple, as PyTorch's C++ pickler writes enums */
+  /* Before BUILD gives `state` to what may not be an OBJECT; *done: it has been taken. */
+  ckpt_status (*state)(bool *done, void *context, ckpt_value *to, ckpt_value *state, ckpt_error *err);
 } ckpt_pickle_hooks;
 
 /*
@@ -21,6 +24,21 @@ typedef struct ckpt_pickle_hooks {
  */
 ckpt_status ckpt_pickle_read(ckpt_value **out, size_t *used, ckpt_document *doc, const unsigned char *data, size_t size,
                              const char *name, const ckpt_pickle_hooks *hooks, ckpt_error *err);
+
+/*
+ * The same for the pickle that begins at data[start] of a file of several parts; positions in messages and *end count
+ * from data[0]. ckpt_pickle_extent tells how large `size` need be.
+ */
+ckpt_status ckpt_pickle_read_at(ckpt_value **out, size_t *end, ckpt_document *doc, const unsigned char *data,
+                                size_t start, size_t size, const char *name, const ckpt_pickle_hooks *hooks,
+                                ckpt_error *err);
+
+/*
+ * How far any reader of the pickle at data[start] can come: just behind its STOP, or behind the opcode that is none,
+ * or `size` where an argument is cut off. Looks at opcodes only, takes no memory. A pickle in a large file is bounded
+ * by it, as a record is by its size.
+ */
+size_t ckpt_pickle_extent(const unsigned char *data, size_t start, size_t size);
 
 /* The document limit that goes with a pickle of that size. */
 size_t ckpt_pickle_memory_limit(size_t size);

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 
 #include "pickle_holders.h"
+#include "way.h"
 
 enum { BATCH = 1000 };
 
@@ -38,8 +39,8 @@ typedef struct writer {
   size_t n_tasks, task_capacity;
   ckpt_ptrmap memo;
   size_t memo_count;
-  ckpt_ptrmap begun;        /* objects whose making is being written or was -> 0; 1: a second time inside the first */
-  ckpt_ptrmap holders;      /* see pickle_holders.h; counted when first needed */
+  ckpt_ptrmap begun;   /* objects whose making is being written or was -> 0; 1: a second time inside the first */
+  ckpt_ptrmap holders; /* see pickle_holders.h; counted when first needed */
   const ckpt_value *root;
   ckpt_strmap classes;      /* "module.name" -> memo number: Python memoises the one class object */
   ckpt_ptrmap storage_ids;  /* storage (or a typed view of it) -> its number */
@@ -319,7 +320,11 @@ static ckpt_status write_storage_key(writer *w, size_t number) {
   return ckpt_ptrmap_set(&w->storage_keys, at, id, w->err);
 }
 
-/* A persistent id that came from a file: the same tuple with the storage's new key. */
+/*
+ * A persistent id that came from a file: the same tuple with the storage's new key. What is memoised is the tuple,
+ * which nothing gets again: a storage object that the file memoised (TorchScript does) is written once more, as Python
+ * would.
+ */
 static ckpt_status write_persid(writer *w, const ckpt_value *v) {
   const ckpt_value *id = v->made->args;
   size_t number;
@@ -329,7 +334,7 @@ static ckpt_status write_persid(writer *w, const ckpt_value *v) {
   }
   CKPT_TRY(number_storage(&number, w, v->made->storage, v->made->storage));
   CKPT_TRY(emit_op(w, '('));
-  CKPT_TRY(push_all(w, (task[]){op('t'), {PUT, NULL, v, 0}, op('Q')}, 3));
+  CKPT_TRY(push_all(w, (task[]){op('t'), {PUT, NULL, &v->made->storage, 0}, op('Q')}, 3));
   for (size_t i = 5; i-- > 0;) {
     task part = i == 2 ? (task){STORAGE_KEY, NULL, NULL, number} : save(id->as.seq.items[i]);
     CKPT_TRY(push(w, part));
@@ -470,18 +475,19 @@ static ckpt_status begin_object(writer *w, const ckpt_value *v) {
   return ckpt_holders_forget(&w->memo, &w->holders, v, w->err);
 }
 
-/*
- * An object as the file said it: callable, arguments, then what it was given. Keyword arguments take an opcode of
- * protocol 4, which Python reads in any.
- */
+/* An object as the file said it: callable, arguments, then what it was given. */
 static ckpt_status write_made(writer *w, const ckpt_value *v) {
   const ckpt_made *made = v->made;
   if (made->how == CKPT_BY_PERSID) return write_persid(w, v);
-  unsigned char code = made->how == CKPT_BY_REDUCE ? 'R' : made->how == CKPT_BY_NEWOBJ ? 0x81 : 0x92;
   CKPT_TRY(begin_object(w, v));
-  CKPT_TRY(push_all(w, (task[]){op(code), {END_REDUCE, v, NULL, 0}}, 2));
-  if (made->how == CKPT_BY_NEWOBJ_EX) CKPT_TRY(push(w, save(made->kwargs)));
-  return push_all(w, (task[]){save(made->callable), save(made->args)}, 2);
+  CKPT_TRY(push(w, (task){END_REDUCE, v, NULL, 0}));
+  if (made->how != CKPT_BY_NEWOBJ_EX) {
+    unsigned char code = made->how == CKPT_BY_NEWOBJ ? 0x81 : 'R';
+    return push_all(w, (task[]){save(made->callable), save(made->args), op(code)}, 3);
+  }
+  CKPT_TRY(write_global(w, "copy_reg.__newobj_ex__")); /* does what protocol 4 has an opcode for */
+  CKPT_TRY(push_all(w, (task[]){op(0x87), {PUT, NULL, made, 0}, op('R')}, 3));
+  return push_all(w, (task[]){save(made->callable), save(made->args), save(made->kwargs)}, 3);
 }
 
 /*
@@ -564,7 +570,7 @@ static ckpt_status write_set(writer *w, const ckpt_value *v) {
 /* ---- the machine ---- */
 
 static ckpt_status write_value(writer *w, const ckpt_value *v) {
-  if (v->made != NULL) return write_made(w, v);
+  if (v->made != NULL && v->kind != CKPT_CLASS) return write_made(w, v);
   switch (v->kind) {
     case CKPT_NONE: return emit_op(w, 'N');
     case CKPT_BOOLEAN: return emit_op(w, v->as.boolean ? 0x88 : 0x89);
@@ -613,15 +619,17 @@ static ckpt_status run(writer *w, const ckpt_value *root) {
 
 /* Puts the path of the value that could not be written before the message. */
 static void name_culprit(const writer *w, const ckpt_value *root) {
-  ckpt_listing *list = NULL;
-  if (w->err->status != CKPT_E_UNSUPPORTED || ckpt_listing_new(&list, root, NULL) != CKPT_OK) return;
-  for (size_t i = 0; i < ckpt_listing_count(list); i++) {
-    const ckpt_listing_entry *e = ckpt_listing_entry_at(list, i);
-    if (e->value != w->current) continue;
-    if (e->path[0] != '\0') ckpt_fail_in(w->err, w->err->status, e->path);
-    break;
-  }
-  ckpt_listing_free(list);
+  ckpt_places p = {0};
+  ckpt_way start = {.step = CKPT_STEP_ROOT};
+  char *path = NULL;
+  if (w->err->status != CKPT_E_UNSUPPORTED) return;
+  ckpt_status st = ckpt_places_add(&p, root, &start, NULL, NULL);
+  if (st == CKPT_OK) st = ckpt_places_walk(&p, 0, NULL);
+  size_t at = st == CKPT_OK ? ckpt_ptrmap_get(&p.seen, w->current) : SIZE_MAX;
+  if (at != SIZE_MAX && ckpt_places_path(&path, &p, at, NULL) == CKPT_OK && path[0] != '\0')
+    ckpt_fail_in(w->err, w->err->status, path);
+  free(path);
+  ckpt_places_free(&p);
 }
 
 ckpt_status ckpt_pickle_write(ckpt_pickle *out, const ckpt_value *root, ckpt_error *err) {

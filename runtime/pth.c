@@ -1,117 +1,18 @@
-/* pth.c - see pth.h. What PyTorch's reader requires is stated at each check. */
+/* pth.c - see pth.h. */
 #include "pth.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "torch_build.h"
+#include "torchscript.h"
 
-typedef struct archive {
-  ckpt_zip *zip;
-  char prefix[256];
-  bool big_endian;
-} archive;
+/* ---- read ---- */
 
-/* ---- records ---- */
-
-/* Index of P/name, SIZE_MAX if the archive has none. */
-static size_t find(const archive *a, const char *name) {
-  char full[600];
-  int n = snprintf(full, sizeof full, "%s/%s", a->prefix, name);
-  return n > 0 && (size_t)n < sizeof full ? ckpt_zip_find(a->zip, full) : SIZE_MAX;
-}
-
-/* PyTorch takes the text before the first '/' of the first entry, and wants every entry below it. */
-static ckpt_status find_prefix(archive *a, ckpt_error *err) {
-  size_t n = ckpt_zip_count(a->zip);
-  const char *first = n == 0 ? "" : ckpt_zip_entry_at(a->zip, 0)->name, *slash = strchr(first, '/');
-  if (slash == NULL)
-    return ckpt_fail(err, CKPT_E_FORMAT, -1, "a zip archive, but not one of PyTorch's: no folder inside");
-  size_t length = (size_t)(slash - first);
-  if (length >= sizeof a->prefix) return ckpt_fail(err, CKPT_E_LIMIT, -1, "the archive's folder name is too long");
-  memcpy(a->prefix, first, length);
-  a->prefix[length] = '\0';
-  for (size_t i = 0; i < n; i++) {
-    const char *name = ckpt_zip_entry_at(a->zip, i)->name;
-    if (strncmp(name, first, length + 1) != 0)
-      return ckpt_fail(err, CKPT_E_FORMAT, -1, "record '%.100s' lies outside the folder '%.100s'", name, a->prefix);
-  }
-  return CKPT_OK;
-}
-
-/* A small text record, NUL-terminated; *found tells whether it is there. */
-static ckpt_status read_text(char *out, size_t size, bool *found, const archive *a, const char *name, ckpt_error *err) {
-  size_t i = find(a, name);
-  *found = i != SIZE_MAX;
-  if (!*found) return CKPT_OK;
-  const ckpt_zip_entry *e = ckpt_zip_entry_at(a->zip, i);
-  if (e->size >= size) return ckpt_fail(err, CKPT_E_CORRUPT, -1, "record '%s' is longer than it can be", name);
-  unsigned char *bytes = NULL;
-  CKPT_TRY(ckpt_zip_read(&bytes, a->zip, i, err));
-  memcpy(out, bytes, (size_t)e->size);
-  out[e->size] = '\0';
-  free(bytes);
-  return CKPT_OK;
-}
-
-/* `.data/version`, else `version`, must be 1 to 10. */
-static ckpt_status check_version(const archive *a, ckpt_error *err) {
-  char text[32];
-  bool found = false;
-  CKPT_TRY(read_text(text, sizeof text, &found, a, ".data/version", err));
-  if (!found) CKPT_TRY(read_text(text, sizeof text, &found, a, "version", err));
-  if (!found) return ckpt_fail(err, CKPT_E_FORMAT, -1, "record '%s/version' is missing", a->prefix);
-  long version = strtol(text, NULL, 10);
-  if (version < 1) return ckpt_fail(err, CKPT_E_CORRUPT, -1, "record 'version' holds no version number");
-  if (version > 10)
-    return ckpt_fail(err, CKPT_E_UNSUPPORTED, -1, "file format version %ld; PyTorch's are 1 to 10", version);
-  return CKPT_OK;
-}
-
-/* Exactly "little" or "big"; files from before PyTorch 2.1 have none and are little. */
-static ckpt_status read_byteorder(archive *a, ckpt_error *err) {
-  char text[16];
-  bool found = false;
-  CKPT_TRY(read_text(text, sizeof text, &found, a, "byteorder", err));
-  a->big_endian = found && strcmp(text, "big") == 0;
-  if (!found || a->big_endian || strcmp(text, "little") == 0) return CKPT_OK;
-  return ckpt_fail(err, CKPT_E_CORRUPT, -1, "record 'byteorder' must be 'little' or 'big', not '%s'", text);
-}
-
-/* Since 2.10 PyTorch wants the record's size to be numel x itemsize exactly. */
-static ckpt_status find_storage(ckpt_storage **out, void *context, const char *key, uint64_t bytes, unsigned swap_unit,
-                                ckpt_error *err) {
-  const archive *a = context;
-  char name[300];
-  snprintf(name, sizeof name, "data/%s", key);
-  size_t i = find(a, name);
-  if (i == SIZE_MAX) return ckpt_fail(err, CKPT_E_CORRUPT, -1, "record '%s' of storage '%s' is missing", name, key);
-  const ckpt_zip_entry *e = ckpt_zip_entry_at(a->zip, i);
-  if (e->size != bytes)
-    return ckpt_fail(err, CKPT_E_CORRUPT, -1, "record '%s' holds %llu bytes, its storage needs %llu", name,
-                     (unsigned long long)e->size, (unsigned long long)bytes);
-  CKPT_TRY(ckpt_storage_record(out, a->zip, i, err));
-  if (a->big_endian) ckpt_storage_set_swap(*out, swap_unit);
-  return CKPT_OK;
-}
-
-/* The bytes of data.pkl; *heap is to be freed (it is NULL when they lie in the mapping). */
-static ckpt_status pickle_bytes(const unsigned char **out, size_t *n, unsigned char **heap, const archive *a,
-                                ckpt_error *err) {
-  size_t i = find(a, "data.pkl");
-  if (i == SIZE_MAX) return ckpt_fail(err, CKPT_E_FORMAT, -1, "record '%s/data.pkl' is missing", a->prefix);
-  const ckpt_zip_entry *e = ckpt_zip_entry_at(a->zip, i);
-  *n = (size_t)e->size;
-  CKPT_TRY(ckpt_zip_check(a->zip, i, err));
-  if (e->stored) return ckpt_zip_span(out, a->zip, i, err);
-  CKPT_TRY(ckpt_zip_read(heap, a->zip, i, err));
-  *out = *heap;
-  return CKPT_OK;
-}
-
-static ckpt_status read_pickle(ckpt_document *doc, archive *a, const unsigned char *bytes, size_t n, ckpt_error *err) {
+static ckpt_status read_pickle(ckpt_document *doc, ckpt_archive *a, const unsigned char *bytes, size_t n,
+                               ckpt_error *err) {
   ckpt_torch_builder *builder = NULL;
-  CKPT_TRY(ckpt_torch_builder_new(&builder, doc, find_storage, a, err));
+  CKPT_TRY(ckpt_torch_builder_new(&builder, doc, ckpt_archive_storage, a, err));
   ckpt_pickle_hooks hooks = ckpt_torch_builder_hooks(builder);
   ckpt_value *root = NULL;
   ckpt_status st = ckpt_pickle_read(&root, NULL, doc, bytes, n, "data.pkl", &hooks, err);
@@ -120,25 +21,31 @@ static ckpt_status read_pickle(ckpt_document *doc, archive *a, const unsigned ch
   return st;
 }
 
-ckpt_status ckpt_pth_read(ckpt_document **out, const char **format, ckpt_zip *zip, ckpt_error *err) {
-  archive a = {.zip = zip};
+/* The archive of torch.save. */
+static ckpt_status read_saved(ckpt_document **out, ckpt_archive *a, ckpt_error *err) {
   const unsigned char *bytes = NULL;
   unsigned char *heap = NULL;
-  size_t n = 0;
+  size_t n = 0, i = ckpt_archive_find(a, "data.pkl");
   ckpt_document *doc = NULL;
-  CKPT_TRY(find_prefix(&a, err));
-  CKPT_TRY(check_version(&a, err));
-  CKPT_TRY(read_byteorder(&a, err));
-  CKPT_TRY(pickle_bytes(&bytes, &n, &heap, &a, err));
+  if (i == SIZE_MAX) return ckpt_fail(err, CKPT_E_FORMAT, -1, "record '%s/data.pkl' is missing", a->prefix);
+  CKPT_TRY(ckpt_archive_bytes(&bytes, &n, &heap, a, i, err));
   ckpt_status st = ckpt_document_make(&doc, ckpt_pickle_memory_limit(n), err);
-  if (st == CKPT_OK) st = read_pickle(doc, &a, bytes, n, err);
+  if (st == CKPT_OK) st = read_pickle(doc, a, bytes, n, err);
   free(heap);
   if (st != CKPT_OK) {
     ckpt_document_release(doc);
     return st;
   }
-  *format = find(&a, "constants.pkl") == SIZE_MAX ? "torch-zip" : "torchscript";
   *out = doc;
+  return CKPT_OK;
+}
+
+ckpt_status ckpt_pth_read(ckpt_document **out, const char **format, ckpt_zip *zip, ckpt_error *err) {
+  ckpt_archive a;
+  CKPT_TRY(ckpt_archive_open(&a, zip, err));
+  bool script = ckpt_torchscript_is(&a);
+  CKPT_TRY(script ? ckpt_torchscript_read(out, &a, err) : read_saved(out, &a, err));
+  *format = script ? "torchscript" : "torch-zip";
   return CKPT_OK;
 }
 
@@ -157,14 +64,20 @@ static ckpt_status write_fixed(ckpt_zip_writer *w, const fixed_record *records, 
   return CKPT_OK;
 }
 
+/* What had to be inflated or computed is let go again: of a large checkpoint one storage is in memory at a time. */
+static ckpt_status write_storage(ckpt_zip_writer *w, size_t key, ckpt_storage *storage, ckpt_error *err) {
+  char name[40];
+  const unsigned char *data = NULL;
+  void *owned = NULL;
+  snprintf(name, sizeof name, "data/%zu", key);
+  CKPT_TRY(ckpt_storage_read(&data, &owned, storage, err));
+  ckpt_status st = ckpt_zip_writer_add(w, name, data, ckpt_storage_size(storage), err);
+  free(owned);
+  return st;
+}
+
 static ckpt_status write_storages(ckpt_zip_writer *w, const ckpt_pickle *pickle, ckpt_error *err) {
-  for (size_t i = 0; i < pickle->n_storages; i++) {
-    char name[40];
-    unsigned char *data = NULL;
-    snprintf(name, sizeof name, "data/%zu", i);
-    CKPT_TRY(ckpt_storage_data(&data, pickle->storages[i], err));
-    CKPT_TRY(ckpt_zip_writer_add(w, name, data, ckpt_storage_size(pickle->storages[i]), err));
-  }
+  for (size_t i = 0; i < pickle->n_storages; i++) CKPT_TRY(write_storage(w, i, pickle->storages[i], err));
   return CKPT_OK;
 }
 

@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "bigint.h"
+
 enum { MAX_DEPTH = 50 };
 
 typedef struct text {
@@ -73,29 +75,13 @@ static void add_quoted(text *t, const char *s, size_t n, bool is_bytes) {
   add(t, &quote, 1);
 }
 
-/* Little-endian two's complement in hexadecimal, as Python's hex() would: decimal would be quadratic. */
+/* In hexadecimal: decimal would be quadratic. */
 static void add_bigint(text *t, const ckpt_value *v) {
-  const unsigned char *b = (const unsigned char *)v->as.text.bytes;
-  size_t n = v->as.text.n;
-  bool negative = b[n - 1] >= 0x80, leading = true;
-  unsigned carry = 1;
-  unsigned char *copy = malloc(n);
-  t->failed |= copy == NULL;
-  if (copy == NULL) return;
-  for (size_t i = 0; i < n; i++) {
-    carry += negative ? (unsigned char)~b[i] : 0u;
-    copy[i] = negative ? (unsigned char)carry : b[i];
-    carry = negative ? carry >> 8 : 1;
-  }
-  add_text(t, negative ? "-0x" : "0x");
-  for (size_t i = n; i-- > 0;) {
-    char s[3];
-    if (leading && copy[i] == 0 && i > 0) continue;
-    snprintf(s, sizeof s, leading ? "%x" : "%02x", copy[i]);
-    leading = false;
-    add_text(t, s);
-  }
-  free(copy);
+  char *hex = NULL;
+  size_t n = 0;
+  t->failed |= ckpt_bigint_hex(&hex, &n, v, NULL) != CKPT_OK;
+  if (hex != NULL) add(t, hex, n);
+  free(hex);
 }
 
 static void add_value(text *t, const ckpt_value *v, int depth);

@@ -6,7 +6,7 @@
  *
  * Invariant: the table has twice as many slots as there is room for items; a slot is 0 or the place of an item plus 1.
  */
-#include "base.h"
+#include "value.h"
 
 #include <stdlib.h>
 
@@ -20,6 +20,8 @@ struct ckpt_state_dict {
   item *items;
   size_t n, capacity; /* capacity is 0 or a power of two */
   size_t *table;
+  char **skipped; /* what it was made of and could not take; doubled at powers of two */
+  size_t n_skipped;
 };
 
 /* FNV-1a with a final mix; the low bits choose the slot. */
@@ -69,6 +71,8 @@ void ckpt_state_dict_free(ckpt_state_dict *sd) {
     free(sd->items[i].name);
     ckpt_tensor_release(sd->items[i].tensor);
   }
+  for (size_t i = 0; i < sd->n_skipped; i++) free(sd->skipped[i]);
+  free(sd->skipped);
   free(sd->items);
   free(sd->table);
   free(sd);
@@ -128,45 +132,19 @@ ckpt_tensor *ckpt_state_dict_get(const ckpt_state_dict *sd, const char *name) {
   return at == SIZE_MAX ? NULL : sd->items[at].tensor;
 }
 
-/* Keys come from a file: anything may be a key. */
-static ckpt_status check_key(const ckpt_value *key, size_t i, ckpt_error *err) {
-  size_t n = 0;
-  if (ckpt_value_kind(key) != CKPT_STR)
-    return ckpt_fail(err, CKPT_E_TYPE, -1, "key %zu of the dict is of kind %s, a state dict has names only", i,
-                     ckpt_kind_name(ckpt_value_kind(key)));
-  const char *text = ckpt_value_text(key, &n);
-  if (strlen(text) == n) return CKPT_OK;
-  return ckpt_fail(err, CKPT_E_TYPE, -1, "key %zu of the dict ('%.100s') contains a NUL, a tensor's name cannot", i,
-                   text);
-}
-
-static ckpt_status take_pairs(ckpt_state_dict *sd, size_t *skipped, const ckpt_value *dict, ckpt_error *err) {
-  for (size_t i = 0; i < ckpt_value_pair_count(dict); i++) {
-    const ckpt_value *key = ckpt_value_pair_key(dict, i);
-    ckpt_tensor *t = ckpt_value_tensor(ckpt_value_pair_value(dict, i));
-    CKPT_TRY(check_key(key, i, err));
-    if (t == NULL)
-      ++*skipped;
-    else
-      CKPT_TRY(ckpt_state_dict_set(sd, ckpt_value_text(key, NULL), t, err));
+ckpt_status ckpt_state_dict_skip(ckpt_state_dict *sd, const char *name, size_t n, ckpt_error *err) {
+  if ((sd->n_skipped & (sd->n_skipped - 1)) == 0) { /* 0, 1, 2, 4, ... */
+    size_t capacity = sd->n_skipped == 0 ? 1 : 2 * sd->n_skipped;
+    char **more = realloc(sd->skipped, capacity * sizeof *more);
+    if (more == NULL) return ckpt_fail_nomem(err, capacity * sizeof *more);
+    sd->skipped = more;
   }
+  char *copy = strndup(name, n);
+  if (copy == NULL) return ckpt_fail_nomem(err, n + 1);
+  sd->skipped[sd->n_skipped++] = copy;
   return CKPT_OK;
 }
 
-ckpt_status ckpt_state_dict_from_value(ckpt_state_dict **out, const ckpt_value *dict, size_t *skipped,
-                                       ckpt_error *err) {
-  ckpt_kind kind = ckpt_value_kind(dict);
-  if (kind != CKPT_DICT)
-    return ckpt_fail(err, CKPT_E_TYPE, -1, "a value of kind %s where a state dict was expected", ckpt_kind_name(kind));
-  ckpt_state_dict *sd = NULL;
-  size_t left_out = 0;
-  CKPT_TRY(ckpt_state_dict_new(&sd, err));
-  ckpt_status st = take_pairs(sd, &left_out, dict, err);
-  if (st != CKPT_OK) {
-    ckpt_state_dict_free(sd);
-    return st;
-  }
-  if (skipped != NULL) *skipped = left_out;
-  *out = sd;
-  return CKPT_OK;
+const char *ckpt_state_dict_skipped(const ckpt_state_dict *sd, size_t i) {
+  return i < sd->n_skipped ? sd->skipped[i] : NULL;
 }

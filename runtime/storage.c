@@ -188,19 +188,40 @@ static ckpt_status fetch(unsigned char **data, bool *heap, ckpt_storage *s, ckpt
   return s->swap_unit > 1 ? swapped(data, heap, s, err) : CKPT_OK;
 }
 
+/* Bytes in place are kept at once: they cost nothing. */
+static unsigned char *keep(ckpt_storage *s, unsigned char *data, bool heap) {
+  unsigned char *before = NULL;
+  if (atomic_compare_exchange_strong(&s->data, &before, data)) {
+    atomic_store(&s->heap, heap);
+    return data;
+  }
+  if (heap) free(data);
+  return before;
+}
+
 ckpt_status ckpt_storage_data(unsigned char **out, ckpt_storage *s, ckpt_error *err) {
   unsigned char *data = atomic_load_explicit(&s->data, memory_order_acquire);
   if (data == NULL && s->source != NULL) {
     bool heap = false;
     CKPT_TRY(fetch(&data, &heap, s, err));
-    unsigned char *before = NULL;
-    if (atomic_compare_exchange_strong(&s->data, &before, data)) {
-      atomic_store(&s->heap, heap);
-    } else {
-      if (heap) free(data);
-      data = before;
-    }
+    data = keep(s, data, heap);
   }
   *out = data;
   return CKPT_OK;
+}
+
+ckpt_status ckpt_storage_read(const unsigned char **out, void **owned, ckpt_storage *s, ckpt_error *err) {
+  unsigned char *data = atomic_load_explicit(&s->data, memory_order_acquire);
+  bool heap = false;
+  if (data == NULL && s->source != NULL) {
+    CKPT_TRY(fetch(&data, &heap, s, err));
+    if (!heap) data = keep(s, data, false);
+  }
+  *out = data;
+  *owned = heap ? data : NULL;
+  return CKPT_OK;
+}
+
+void *ckpt_storage_context(const ckpt_storage *s, const ckpt_storage_source *source) {
+  return s->source == source ? s->context : NULL;
 }

@@ -53,7 +53,16 @@ size_t ckpt_storage_size(const ckpt_storage *s);
 size_t ckpt_storage_heap_bytes(const ckpt_storage *s);
 bool ckpt_storage_is_writable(const ckpt_storage *s);
 
-/* The bytes. Fails only where a source does: CKPT_E_CORRUPT, CKPT_E_NOMEM, CKPT_E_LIMIT. */
+/* The bytes, kept from then on. Fails only where a source does: CKPT_E_CORRUPT, CKPT_E_NOMEM, CKPT_E_LIMIT. */
 ckpt_status ckpt_storage_data(unsigned char **out, ckpt_storage *s, ckpt_error *err);
+
+/*
+ * The bytes for one reading: what ckpt_storage_data has kept, what lies in place, or memory that the caller frees
+ * (*owned, else NULL), so that nothing stays behind.
+ */
+ckpt_status ckpt_storage_read(const unsigned char **out, void **owned, ckpt_storage *s, ckpt_error *err);
+
+/* The context of a storage that ckpt_storage_from made of `source`, NULL for any other. */
+void *ckpt_storage_context(const ckpt_storage *s, const ckpt_storage_source *source);
 
 #endif

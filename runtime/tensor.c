@@ -2,7 +2,7 @@
  * tensor.c - strided views. Invariants of every tensor that exists: sizes, strides and offset are not negative; numel
  * and its byte count fit; and, unless it is empty or meta, every element lies inside the storage.
  */
-#include "tensor.h"
+#include "quantizer.h"
 
 #include <openssl/evp.h>
 #include <stdatomic.h>
@@ -17,6 +17,7 @@ struct ckpt_tensor {
   ckpt_storage *storage;
   int64_t offset, numel;
   size_t nbytes;
+  ckpt_quantizer *quantizer; /* of a quantised tensor, or NULL */
   int64_t dims[]; /* shape[ndim], stride[ndim] */
 };
 
@@ -150,25 +151,31 @@ ckpt_status ckpt_tensor_meta(ckpt_tensor **out, ckpt_dtype dtype, int ndim, cons
   return ckpt_tensor_make(out, NULL, &spec, err);
 }
 
-static ckpt_tensor_spec spec_of(const ckpt_tensor *t) {
+ckpt_tensor_spec ckpt_tensor_spec_of(const ckpt_tensor *t) {
   return (ckpt_tensor_spec){t->dtype,  t->ndim,          t->dims, t->dims + t->ndim,
                             t->offset, t->requires_grad, t->conj, t->neg};
 }
 
 ckpt_status ckpt_tensor_view(ckpt_tensor **out, const ckpt_tensor *base, int64_t offset, int ndim, const int64_t *shape,
                              const int64_t *stride, ckpt_error *err) {
-  ckpt_tensor_spec spec = spec_of(base);
+  ckpt_tensor_spec spec = ckpt_tensor_spec_of(base);
   spec.offset = offset;
   spec.ndim = ndim;
   spec.shape = shape;
   spec.stride = stride;
-  return ckpt_tensor_make(out, base->storage, &spec, err);
+  CKPT_TRY(ckpt_tensor_make(out, base->storage, &spec, err));
+  ckpt_quantizer *q = base->quantizer; /* scales along an axis mean nothing for another shape */
+  if (q != NULL && ckpt_quantizer_get(q)->scheme == CKPT_PER_TENSOR_AFFINE)
+    ckpt_tensor_set_quantizer(*out, ckpt_quantizer_retain(q));
+  return CKPT_OK;
 }
 
 ckpt_status ckpt_tensor_with_grad(ckpt_tensor **out, const ckpt_tensor *t, bool requires_grad, ckpt_error *err) {
-  ckpt_tensor_spec spec = spec_of(t);
+  ckpt_tensor_spec spec = ckpt_tensor_spec_of(t);
   spec.requires_grad = requires_grad;
-  return ckpt_tensor_make(out, t->storage, &spec, err);
+  CKPT_TRY(ckpt_tensor_make(out, t->storage, &spec, err));
+  if (t->quantizer != NULL) ckpt_tensor_set_quantizer(*out, ckpt_quantizer_retain(t->quantizer));
+  return CKPT_OK;
 }
 
 ckpt_tensor *ckpt_tensor_retain(ckpt_tensor *t) {
@@ -179,6 +186,7 @@ ckpt_tensor *ckpt_tensor_retain(ckpt_tensor *t) {
 void ckpt_tensor_release(ckpt_tensor *t) {
   if (t == NULL || atomic_fetch_sub_explicit(&t->refs, 1, memory_order_acq_rel) != 1) return;
   ckpt_storage_release(t->storage);
+  ckpt_quantizer_release(t->quantizer);
   free(t);
 }
 
@@ -196,6 +204,12 @@ bool ckpt_tensor_requires_grad(const ckpt_tensor *t) { return t->requires_grad; 
 bool ckpt_tensor_conj(const ckpt_tensor *t) { return t->conj; }
 bool ckpt_tensor_neg(const ckpt_tensor *t) { return t->neg; }
 ckpt_storage *ckpt_tensor_storage(const ckpt_tensor *t) { return t->storage; }
+ckpt_quantizer *ckpt_tensor_quantizer(const ckpt_tensor *t) { return t->quantizer; }
+
+void ckpt_tensor_set_quantizer(ckpt_tensor *t, ckpt_quantizer *quantizer) {
+  ckpt_quantizer_release(t->quantizer);
+  t->quantizer = quantizer;
+}
 
 size_t ckpt_tensor_heap_bytes(const ckpt_tensor *t) {
   return t->storage == NULL ? 0 : ckpt_storage_heap_bytes(t->storage);
@@ -215,15 +229,26 @@ bool ckpt_tensor_shares_storage(const ckpt_tensor *a, const ckpt_tensor *b) {
   return a->storage != NULL && a->storage == b->storage;
 }
 
+/* Where the tensor begins in its storage's bytes. */
+static const void *first_element(const ckpt_tensor *t, const unsigned char *data) {
+  if (t->numel == 0) return data;
+  return data + (size_t)(t->offset / ckpt_dtype_per_byte(t->dtype)) * ckpt_dtype_size(t->dtype);
+}
+
 ckpt_status ckpt_tensor_data(const void **out, const ckpt_tensor *t, ckpt_error *err) {
   if (t->storage == NULL) return ckpt_fail(err, CKPT_E_ARGUMENT, -1, "a meta tensor has no data");
   unsigned char *data;
   CKPT_TRY(ckpt_storage_data(&data, t->storage, err));
-  if (t->numel == 0) {
-    *out = data;
-    return CKPT_OK;
-  }
-  *out = data + (size_t)(t->offset / ckpt_dtype_per_byte(t->dtype)) * ckpt_dtype_size(t->dtype);
+  *out = first_element(t, data);
+  return CKPT_OK;
+}
+
+ckpt_status ckpt_tensor_read(const void **out, void **owned, const ckpt_tensor *t, ckpt_error *err) {
+  const unsigned char *data;
+  *owned = NULL;
+  if (t->storage == NULL || t->nbytes < ckpt_storage_size(t->storage) / 2) return ckpt_tensor_data(out, t, err);
+  CKPT_TRY(ckpt_storage_read(&data, owned, t->storage, err));
+  *out = first_element(t, data);
   return CKPT_OK;
 }
 
@@ -328,13 +353,15 @@ static int digest(EVP_MD_CTX *md, unsigned char sum[32], const ckpt_tensor *t, c
 
 ckpt_status ckpt_tensor_sha256(char out[65], const ckpt_tensor *t, ckpt_error *err) {
   const void *data;
+  void *owned;
   unsigned char sum[32];
-  CKPT_TRY(ckpt_tensor_data(&data, t, err));
   CKPT_TRY(ckpt_tensor_check_spread(t, err));
   CKPT_TRY(ckpt_tensor_check_packed(t, err));
+  CKPT_TRY(ckpt_tensor_read(&data, &owned, t, err));
   EVP_MD_CTX *md = EVP_MD_CTX_new();
   int ok = md != NULL && digest(md, sum, t, data);
   EVP_MD_CTX_free(md);
+  free(owned);
   if (!ok) return ckpt_fail(err, CKPT_E_NOMEM, -1, "libcrypto could not compute a SHA-256");
   for (int i = 0; i < 32; i++) snprintf(out + 2 * i, 3, "%02x", sum[i]);
   return CKPT_OK;

@@ -7,6 +7,8 @@
 #include "dtype.h"
 #include "storage.h"
 
+typedef struct ckpt_quantizer ckpt_quantizer; /* quantizer.h */
+
 typedef struct ckpt_tensor_spec {
   ckpt_dtype dtype;
   int ndim;
@@ -18,10 +20,18 @@ typedef struct ckpt_tensor_spec {
 /* A view of `storage` (NULL: meta), which is retained. Every bound is checked with overflow-safe arithmetic. */
 ckpt_status ckpt_tensor_make(ckpt_tensor **out, ckpt_storage *storage, const ckpt_tensor_spec *spec, ckpt_error *err);
 
+/* The spec of `t`; shape and stride are borrowed from it. */
+ckpt_tensor_spec ckpt_tensor_spec_of(const ckpt_tensor *t);
+
 /* A copy of the handle `t` with another requires_grad. */
 ckpt_status ckpt_tensor_with_grad(ckpt_tensor **out, const ckpt_tensor *t, bool requires_grad, ckpt_error *err);
 
 ckpt_storage *ckpt_tensor_storage(const ckpt_tensor *t); /* borrowed; NULL for meta */
+
+/* Of a quantised tensor: borrowed, NULL while it has none. set takes the reference; only on a handle not shared yet. */
+ckpt_quantizer *ckpt_tensor_quantizer(const ckpt_tensor *t);
+void ckpt_tensor_set_quantizer(ckpt_tensor *t, ckpt_quantizer *quantizer);
+
 bool ckpt_tensor_conj(const ckpt_tensor *t);
 bool ckpt_tensor_neg(const ckpt_tensor *t);
 
@@ -29,10 +39,21 @@ bool ckpt_tensor_neg(const ckpt_tensor *t);
 size_t ckpt_tensor_nbytes(const ckpt_tensor *t);
 
 /*
+ * The tensor's first element for one reading; *owned (or NULL) is to be freed. What a source must inflate or compute is
+ * not kept, unless the tensor is but a part of its storage: of many parts each would cost the whole.
+ */
+ckpt_status ckpt_tensor_read(const void **out, void **owned, const ckpt_tensor *t, ckpt_error *err);
+
+/*
  * Copies the logical elements [start, start+count) in row-major order into `buffer`; conj and neg bits are applied.
  * `data` is the tensor's first element (ckpt_tensor_data).
  */
 void ckpt_tensor_gather(void *buffer, const ckpt_tensor *t, const void *data, int64_t start, int64_t count);
+
+bool ckpt_tensor_same_shape(const ckpt_tensor *a, const ckpt_tensor *b);
+
+/* All of the logical elements, cast to `to_dtype` (ckpt_cast_check) block by block. */
+void ckpt_tensor_cast_into(unsigned char *to, ckpt_dtype to_dtype, const ckpt_tensor *src, const void *from);
 
 /* CKPT_E_UNSUPPORTED for a view of packed elements (quint4x2, quint2x4) that does not lie in whole bytes. */
 ckpt_status ckpt_tensor_check_packed(const ckpt_tensor *t, ckpt_error *err);

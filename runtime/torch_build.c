@@ -10,6 +10,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "numpy.h"
+#include "quantized.h"
+
 struct ckpt_torch_builder {
   ckpt_document *doc;
   ckpt_find_storage find;
@@ -77,16 +80,31 @@ static ckpt_status key_text(char *out, size_t size, const ckpt_value *key, ckpt_
   return n >= 0 && (size_t)n < size ? CKPT_OK : bad(err, "a storage whose key is no short string");
 }
 
-static ckpt_status storage_bytes(uint64_t *bytes, ckpt_dtype *dtype, const ckpt_value *id, ckpt_error *err) {
-  const ckpt_value *cls = arg(id, 1), *numel = arg(id, 4);
+static ckpt_status read_class(ckpt_dtype *dtype, const ckpt_value *cls, ckpt_error *err) {
   size_t n = 0;
   if (cls == NULL || cls->kind != CKPT_CLASS) return bad(err, "a storage without a class");
   const char *name = ckpt_value_class_name(cls, &n);
-  if (ckpt_dtype_of_storage_class(dtype, name, n) != CKPT_OK)
-    return ckpt_fail(err, CKPT_E_CORRUPT, -1, "'%.64s' is no storage class", cls->as.text.bytes);
-  if (numel == NULL || numel->kind != CKPT_INT || numel->as.integer < 0 ||
-      __builtin_mul_overflow((uint64_t)numel->as.integer, (uint64_t)ckpt_dtype_size(*dtype), bytes))
+  if (ckpt_dtype_of_storage_class(dtype, name, n) == CKPT_OK) return CKPT_OK;
+  return ckpt_fail(err, CKPT_E_CORRUPT, -1, "'%.64s' is no storage class", cls->as.text.bytes);
+}
+
+bool ckpt_storage_id_is(const ckpt_value *id) {
+  const ckpt_value *tag = id->kind == CKPT_TUPLE ? arg(id, 0) : NULL;
+  return tag != NULL && tag->kind == CKPT_STR && strcmp(tag->as.text.bytes, "storage") == 0;
+}
+
+ckpt_status ckpt_storage_id_read(ckpt_storage_id *out, const ckpt_value *id, ckpt_error *err) {
+  ckpt_storage_id read = {0};
+  if (id->as.seq.n < 5) return bad(err, "a storage's persistent id with fewer than five parts");
+  CKPT_TRY(key_text(read.key, sizeof read.key, arg(id, 2), err));
+  CKPT_TRY(read_class(&read.dtype, arg(id, 1), err));
+  const ckpt_value *numel = arg(id, 4);
+  uint64_t itemsize = ckpt_dtype_size(read.dtype);
+  if (numel->kind != CKPT_INT || numel->as.integer < 0 ||
+      __builtin_mul_overflow((uint64_t)numel->as.integer, itemsize, &read.bytes))
     return bad(err, "a storage whose number of elements is no count");
+  read.numel = (uint64_t)numel->as.integer;
+  *out = read;
   return CKPT_OK;
 }
 
@@ -129,15 +147,10 @@ static ckpt_status get_storage(ckpt_storage **out, ckpt_torch_builder *b, const 
 
 /* Only ("storage", class, key, location, numel[, view]) is torch's; any other id stays an inert object. */
 static ckpt_status on_persid(void *context, ckpt_value *v, ckpt_error *err) {
-  const ckpt_value *id = v->made->args, *tag = id->kind == CKPT_TUPLE ? arg(id, 0) : NULL;
-  if (tag == NULL || tag->kind != CKPT_STR || strcmp(tag->as.text.bytes, "storage") != 0) return CKPT_OK;
-  char key[256];
-  uint64_t bytes = 0;
-  ckpt_dtype dtype = CKPT_U8;
-  if (id->as.seq.n < 5) return bad(err, "a storage's persistent id with fewer than five parts");
-  CKPT_TRY(key_text(key, sizeof key, arg(id, 2), err));
-  CKPT_TRY(storage_bytes(&bytes, &dtype, id, err));
-  return get_storage(&v->made->storage, context, key, bytes, ckpt_dtype_swap_unit(dtype), err);
+  ckpt_storage_id id;
+  if (!ckpt_storage_id_is(v->made->args)) return CKPT_OK;
+  CKPT_TRY(ckpt_storage_id_read(&id, v->made->args, err));
+  return get_storage(&v->made->storage, context, id.key, id.bytes, ckpt_dtype_swap_unit(id.dtype), err);
 }
 
 /* ---- tensors ---- */
@@ -152,7 +165,7 @@ static ckpt_status become_tensor(ckpt_torch_builder *b, ckpt_value *v, ckpt_tens
   CKPT_TRY(ckpt_document_own_tensor(b->doc, t, err));
   v->kind = CKPT_TENSOR;
   v->as.tensor = t;
-  return CKPT_OK;
+  return ckpt_document_note_tensor(b->doc, v, err);
 }
 
 static ckpt_status make_view(ckpt_tensor **out, const ckpt_value *args, ckpt_storage *storage,
@@ -204,9 +217,8 @@ static ckpt_status build_view(ckpt_tensor **out, const ckpt_value *args, ckpt_dt
 }
 
 static ckpt_status storage_dtype(ckpt_dtype *out, const ckpt_value *args, ckpt_error *err) {
-  uint64_t bytes;
   if (storage_id(args) == NULL) return bad(err, "a tensor without a storage");
-  return storage_bytes(&bytes, out, storage_id(args), err);
+  return read_class(out, arg(storage_id(args), 1), err);
 }
 
 static ckpt_status rebuild_v1(ckpt_tensor **out, const ckpt_value *args, ckpt_error *err) {
@@ -244,7 +256,14 @@ static ckpt_status rebuild_q(ckpt_tensor **out, const ckpt_value *args, ckpt_err
   if (args->as.seq.n != 7) return bad(err, "_rebuild_qtensor takes 7 arguments");
   CKPT_TRY(storage_dtype(&dtype, args, err));
   CKPT_TRY(arg_bool(&grad, args, 5, "requires_grad", err));
-  return build_view(out, args, dtype, grad, NULL, err);
+  ckpt_tensor *t = NULL;
+  CKPT_TRY(build_view(&t, args, dtype, grad, NULL, err));
+  ckpt_status st = ckpt_quantized_read(t, arg(args, 4), err);
+  if (st == CKPT_OK)
+    *out = t;
+  else
+    ckpt_tensor_release(t);
+  return st;
 }
 
 static ckpt_status rebuild_meta(ckpt_tensor **out, const ckpt_value *args, ckpt_error *err) {
@@ -269,6 +288,43 @@ static ckpt_status rebuild_parameter(ckpt_tensor **out, const ckpt_value *args, 
   return ckpt_tensor_with_grad(out, inner->as.tensor, grad, err);
 }
 
+/* _rebuild_device_tensor_from_cpu_tensor(tensor, dtype, device, requires_grad): the data lie in the file all the same.
+ */
+static ckpt_status rebuild_from_cpu(ckpt_tensor **out, const ckpt_value *args, ckpt_error *err) {
+  bool grad = false;
+  const ckpt_value *inner = arg(args, 0);
+  if (args->as.seq.n != 4 || inner->kind != CKPT_TENSOR) return bad(err, "a device tensor without a tensor");
+  CKPT_TRY(arg_bool(&grad, args, 3, "requires_grad", err));
+  return ckpt_tensor_with_grad(out, inner->as.tensor, grad, err);
+}
+
+static ckpt_status cast_tensor(ckpt_tensor **t, ckpt_dtype dtype, ckpt_error *err) {
+  ckpt_tensor *cast = NULL;
+  if (ckpt_tensor_dtype(*t) == dtype) return CKPT_OK;
+  CKPT_TRY(ckpt_tensor_new(&cast, dtype, ckpt_tensor_ndim(*t), ckpt_tensor_shape(*t), err));
+  ckpt_status st = ckpt_tensor_copy(cast, *t, err);
+  ckpt_tensor_release(st == CKPT_OK ? *t : cast);
+  if (st == CKPT_OK) *t = cast;
+  return st;
+}
+
+/* _rebuild_device_tensor_from_numpy(array, dtype, device, requires_grad): bfloat16 comes as float32. */
+static ckpt_status rebuild_from_numpy(ckpt_tensor **out, const ckpt_value *args, ckpt_error *err) {
+  ckpt_array a;
+  ckpt_dtype dtype = CKPT_U8;
+  ckpt_tensor *t = NULL;
+  bool grad = false;
+  if (args->as.seq.n != 4) return bad(err, "_rebuild_device_tensor_from_numpy takes 4 arguments");
+  CKPT_TRY(ckpt_value_array(&a, arg(args, 0), err));
+  CKPT_TRY(arg_dtype(&dtype, args, 1, err));
+  CKPT_TRY(arg_bool(&grad, args, 3, "requires_grad", err));
+  CKPT_TRY(ckpt_array_tensor(&t, &a, err));
+  ckpt_status st = cast_tensor(&t, dtype, err);
+  if (st == CKPT_OK) st = ckpt_tensor_with_grad(out, t, grad, err);
+  ckpt_tensor_release(t);
+  return st;
+}
+
 typedef ckpt_status (*rebuild)(ckpt_tensor **out, const ckpt_value *args, ckpt_error *err);
 
 typedef struct rebuilder {
@@ -284,6 +340,9 @@ static const rebuilder rebuilders[] = {
     {"_rebuild_tensor", rebuild_v1},
     {"_rebuild_qtensor", rebuild_q},
     {"_rebuild_meta_tensor_no_storage", rebuild_meta},
+    {"_rebuild_device_tensor_from_cpu_tensor", rebuild_from_cpu},
+    {"_rebuild_device_tensor_from_numpy", rebuild_from_numpy},
+    {"_rebuild_xla_tensor", rebuild_from_numpy},
 };
 
 static rebuild find_rebuild(const ckpt_value *callable) {
@@ -292,9 +351,16 @@ static rebuild find_rebuild(const ckpt_value *callable) {
   return NULL;
 }
 
+/* A parameter or device tensor around what is no strided tensor (sparse, nested, a subclass) stays an object. */
+static bool wraps_object(rebuild call, const ckpt_value *args) {
+  const ckpt_value *inner = arg(args, 0);
+  return (call == rebuild_parameter || call == rebuild_from_cpu) && inner != NULL && inner->kind == CKPT_OBJECT;
+}
+
 static ckpt_status build_tensor(ckpt_torch_builder *b, ckpt_value *v, rebuild call, const ckpt_value *args,
                                 ckpt_error *err) {
   ckpt_tensor *t = NULL;
+  if (wraps_object(call, args)) return CKPT_OK;
   CKPT_TRY(call(&t, args, err));
   return become_tensor(b, v, t, err);
 }
@@ -385,6 +451,7 @@ static ckpt_status inner_class(ckpt_torch_builder *b, ckpt_value *v, ckpt_error 
   v->kind = CKPT_CLASS;
   v->as.text = cls->as.text;
   v->as.text.module = outer->as.text.module;
+  v->made = NULL;
   return CKPT_OK;
 }
 
@@ -399,12 +466,24 @@ static ckpt_status builtin(ckpt_torch_builder *b, ckpt_value *v, ckpt_error *err
   return is_builtin(f, "frozenset") ? set_of(v, CKPT_FROZENSET) : CKPT_OK;
 }
 
+/* copyreg.__newobj_ex__(class, args, kwargs): what the opcode of protocol 4 does. */
+static bool become_newobj_ex(ckpt_value *v) {
+  const ckpt_value *f = v->made->callable;
+  const ckpt_seq *args = &v->made->args->as.seq;
+  if (!ckpt_value_is_class(f, "copy_reg", "__newobj_ex__") && !ckpt_value_is_class(f, "copyreg", "__newobj_ex__"))
+    return false;
+  if (args->n != 3 || args->items[0]->kind != CKPT_CLASS || args->items[1]->kind != CKPT_TUPLE) return false;
+  *v->made = (ckpt_made){CKPT_BY_NEWOBJ_EX, args->items[0], args->items[1], args->items[2], NULL};
+  return true;
+}
+
 static ckpt_status on_built(void *context, ckpt_value *v, ckpt_error *err) {
   ckpt_torch_builder *b = context;
   const ckpt_value *f = v->made->callable;
   if (f->kind != CKPT_CLASS || v->made->how != CKPT_BY_REDUCE) return CKPT_OK;
   rebuild call = find_rebuild(f);
   if (call != NULL) return build_tensor(b, v, call, v->made->args, err);
+  if (become_newobj_ex(v)) return CKPT_OK;
   if (ckpt_value_is_class(f, "collections", "OrderedDict")) return ordered_dict(b, v, err);
   if (ckpt_value_is_class(f, "torch._tensor", "_rebuild_from_type_v2")) return from_type(b, v, err);
   if (ckpt_value_is_class(f, "_codecs", "encode")) return encoded_bytes(b, v, err);
@@ -433,5 +512,5 @@ void ckpt_torch_builder_free(ckpt_torch_builder *b) {
 }
 
 ckpt_pickle_hooks ckpt_torch_builder_hooks(ckpt_torch_builder *b) {
-  return (ckpt_pickle_hooks){b, on_persid, on_built};
+  return (ckpt_pickle_hooks){.context = b, .persid = on_persid, .built = on_built};
 }

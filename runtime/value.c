@@ -6,6 +6,10 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
+#include "ptrmap.h"
+#include "quantized.h"
+#include "sparse.h"
+
 typedef struct owned { /* things that live outside the arena and go with the document */
   struct owned *next;
   ckpt_tensor *tensor;
@@ -17,7 +21,8 @@ struct ckpt_document {
   ckpt_arena arena;
   ckpt_value *root;
   owned *owned;
-  ckpt_strmap keys; /* strings used as dict keys, so that equal ones are one value, as interned ones are in Python */
+  ckpt_ptrmap values; /* tensor -> the address of its value */
+  ckpt_strmap keys;   /* strings used as dict keys, so that equal ones are one value, as interned ones are in Python */
   ckpt_value **key_values;
   size_t n_keys, key_capacity;
   ckpt_value none, yes, no, empty_tuple;
@@ -51,6 +56,7 @@ void ckpt_document_release(ckpt_document *doc) {
     ckpt_tensor_release(o->tensor);
     ckpt_storage_release(o->storage);
   }
+  ckpt_ptrmap_free(&doc->values);
   ckpt_strmap_free(&doc->keys);
   free(doc->key_values);
   ckpt_arena_free(&doc->arena);
@@ -94,6 +100,15 @@ ckpt_status ckpt_document_own_storage(ckpt_document *doc, ckpt_storage *s, ckpt_
   ckpt_storage_release(s);
   if (err != NULL) *err = here;
   return here.status;
+}
+
+ckpt_status ckpt_document_note_tensor(ckpt_document *doc, ckpt_value *v, ckpt_error *err) {
+  return ckpt_ptrmap_set(&doc->values, v->as.tensor, (size_t)(uintptr_t)v, err);
+}
+
+ckpt_value *ckpt_document_value_of(const ckpt_document *doc, const ckpt_tensor *t) {
+  size_t at = ckpt_ptrmap_get(&doc->values, t);
+  return at == SIZE_MAX ? NULL : (ckpt_value *)(uintptr_t)at;
 }
 
 /* ---- raw builders ---- */
@@ -261,7 +276,32 @@ ckpt_value *ckpt_value_pair_value(const ckpt_value *v, size_t i) {
 
 ckpt_value *ckpt_value_object_class(const ckpt_value *v) { return v->kind == CKPT_OBJECT ? v->made->callable : NULL; }
 ckpt_value *ckpt_value_object_args(const ckpt_value *v) { return v->kind == CKPT_OBJECT ? v->made->args : NULL; }
-ckpt_value *ckpt_value_object_state(const ckpt_value *v) { return v->kind == CKPT_OBJECT ? v->as.object->state : NULL; }
+
+/* Argument 3 of _rebuild_from_type_v2(function, type, args, state) and of _rebuild_parameter_with_state. */
+static ckpt_value *tensor_attributes(const ckpt_value *v) {
+  const ckpt_made *m = v->made;
+  if (m == NULL || m->how != CKPT_BY_REDUCE || m->args->as.seq.n < 4) return NULL;
+  if (!ckpt_value_is_class(m->callable, "torch._tensor", "_rebuild_from_type_v2") &&
+      !ckpt_value_is_class(m->callable, "torch._utils", "_rebuild_parameter_with_state"))
+    return NULL;
+  ckpt_value *state = m->args->as.seq.items[3];
+  return state->kind == CKPT_NONE ? NULL : state;
+}
+
+ckpt_value *ckpt_value_object_state(const ckpt_value *v) {
+  if (v->kind == CKPT_TENSOR) return tensor_attributes(v);
+  return v->kind == CKPT_OBJECT ? v->as.object->state : NULL;
+}
+
+/* The id of a module ends with its class, the file name and the text. */
+ckpt_value *ckpt_value_class_source(const ckpt_value *v, ckpt_value **file) {
+  if (v->kind != CKPT_CLASS || v->made == NULL || v->made->args->as.seq.n < 3) return NULL;
+  const ckpt_seq *id = &v->made->args->as.seq;
+  ckpt_value *name = id->items[id->n - 2], *text = id->items[id->n - 1];
+  if (name->kind != CKPT_STR || text->kind != CKPT_STR) return NULL;
+  if (file != NULL) *file = name;
+  return text;
+}
 
 typedef struct class_name {
   const char *module, *name;
@@ -274,6 +314,7 @@ bool ckpt_value_is_opaque(const ckpt_value *v) {
                                      {"__builtin__", "complex"},
                                      {"builtins", "complex"}};
   if (v->kind != CKPT_OBJECT || v->made->how == CKPT_BY_PERSID) return false;
+  if (ckpt_value_is_sparse(v) || ckpt_value_is_nested(v)) return false;
   for (size_t i = 0; i < CKPT_COUNTOF(plain); i++)
     if (v->made->callable != NULL && ckpt_value_is_class(v->made->callable, plain[i].module, plain[i].name))
       return false;
@@ -359,11 +400,14 @@ ckpt_status ckpt_value_new_tensor(ckpt_value **out, ckpt_document *doc, ckpt_ten
   CKPT_TRY(new_kind(&v, doc, CKPT_TENSOR, err));
   CKPT_TRY(ckpt_document_own_tensor(doc, ckpt_tensor_retain(t), err));
   v->as.tensor = t;
+  if (ckpt_tensor_quantizer(t) != NULL) CKPT_TRY(ckpt_quantized_say(v, doc, err));
+  CKPT_TRY(ckpt_document_note_tensor(doc, v, err));
   *out = v;
   return CKPT_OK;
 }
 
 ckpt_status ckpt_value_append(ckpt_value *list, ckpt_document *doc, ckpt_value *item, ckpt_error *err) {
+  if (list->kind == CKPT_OBJECT) return ckpt_seq_push(&list->as.object->items, doc, item, err);
   if ((list->kind != CKPT_LIST && list->kind != CKPT_TUPLE) || list == &doc->empty_tuple)
     return wrong_kind(list, "list", err);
   return ckpt_seq_push(&list->as.seq, doc, item, err);
@@ -379,9 +423,8 @@ static ckpt_status room_for_key(ckpt_document *doc, ckpt_error *err) {
   return CKPT_OK;
 }
 
-/* The one value of a document for a key string. */
-static ckpt_status intern(ckpt_value **out, ckpt_document *doc, const char *key, ckpt_error *err) {
-  size_t n = strlen(key), at = ckpt_strmap_get(&doc->keys, key, n);
+ckpt_status ckpt_document_intern(ckpt_value **out, ckpt_document *doc, const char *key, size_t n, ckpt_error *err) {
+  size_t at = ckpt_strmap_get(&doc->keys, key, n);
   if (at == SIZE_MAX) {
     ckpt_value *v = NULL;
     CKPT_TRY(room_for_key(doc, err));
@@ -397,6 +440,6 @@ static ckpt_status intern(ckpt_value **out, ckpt_document *doc, const char *key,
 ckpt_status ckpt_value_set(ckpt_value *dict, ckpt_document *doc, const char *key, ckpt_value *item, ckpt_error *err) {
   if (dict->kind != CKPT_DICT) return wrong_kind(dict, "dict", err);
   ckpt_value *k = NULL;
-  CKPT_TRY(intern(&k, doc, key, err));
+  CKPT_TRY(ckpt_document_intern(&k, doc, key, strlen(key), err));
   return ckpt_dict_put(dict->as.dict, doc, k, item, err);
 }

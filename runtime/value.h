@@ -12,13 +12,6 @@
 #include "strmap.h"
 #include "tensor.h"
 
-typedef enum ckpt_how {
-  CKPT_BY_REDUCE,    /* callable(*args) */
-  CKPT_BY_NEWOBJ,    /* callable.__new__(callable, *args) */
-  CKPT_BY_NEWOBJ_EX, /* the same with kwargs */
-  CKPT_BY_PERSID     /* a persistent id; args is the id itself */
-} ckpt_how;
-
 typedef struct ckpt_seq {
   ckpt_value **items;
   size_t n, capacity;
@@ -72,6 +65,16 @@ ckpt_arena *ckpt_document_arena(ckpt_document *doc);
 ckpt_status ckpt_document_own_tensor(ckpt_document *doc, ckpt_tensor *t, ckpt_error *err);
 ckpt_status ckpt_document_own_storage(ckpt_document *doc, ckpt_storage *s, ckpt_error *err);
 
+/*
+ * The value of this document that stands for a tensor: who has only the tensor finds how the file said it. The last
+ * value that was noted for it, NULL if none was.
+ */
+ckpt_status ckpt_document_note_tensor(ckpt_document *doc, ckpt_value *v, ckpt_error *err);
+ckpt_value *ckpt_document_value_of(const ckpt_document *doc, const ckpt_tensor *t);
+
+/* The one STR of this document for a key of these bytes, as Python interns names. */
+ckpt_status ckpt_document_intern(ckpt_value **out, ckpt_document *doc, const char *key, size_t n, ckpt_error *err);
+
 /* Raw builders: NULL with *err filled. */
 ckpt_value *ckpt_value_make(ckpt_document *doc, ckpt_kind kind, ckpt_error *err);
 ckpt_value *ckpt_value_make_text(ckpt_document *doc, ckpt_kind kind, const void *bytes, size_t n, ckpt_error *err);
@@ -95,19 +98,28 @@ const char *ckpt_value_class_name(const ckpt_value *v, size_t *n); /* behind the
 const ckpt_dict *ckpt_value_dict(const ckpt_value *v);
 
 /*
- * Dicts compare keys as Python does (1 == 1.0 == True); containers as keys are equal only if they are one.
- * find gives the number of the pair, or SIZE_MAX; put replaces the value of an equal key in its place, or appends.
+ * Dicts compare keys as Python does (key.h).
+ * find gives the number of the pair, or SIZE_MAX; put replaces the value of an equal key in its place, or appends;
+ * remove takes a pair out, the others keep their order.
  * settle joins equal keys of pairs that were pushed raw (the last value at the first place) and hashes them.
  */
 size_t ckpt_dict_find(const ckpt_dict *d, const ckpt_value *key);
 size_t ckpt_dict_find_text(const ckpt_dict *d, const char *key, size_t n);
 ckpt_status ckpt_dict_put(ckpt_dict *d, ckpt_document *doc, ckpt_value *key, ckpt_value *item, ckpt_error *err);
+void ckpt_dict_remove(ckpt_dict *d, size_t pair);
+void ckpt_dict_set_keys(ckpt_dict *d, ckpt_value *const *keys); /* as many as pairs, all different */
 ckpt_status ckpt_dict_settle(ckpt_dict *d, ckpt_document *doc, ckpt_error *err);
+
+/* Takes out the doubles of a SET or FROZENSET whose items were pushed raw. */
+ckpt_status ckpt_set_settle(ckpt_value *set, ckpt_error *err);
 
 /* True for an OBJECT that a person should know of: not torch.device and its like, which weights_only takes too. */
 bool ckpt_value_is_opaque(const ckpt_value *v);
 
-/* Copies a value graph into another document: sharing and cycles kept, storages shared. */
+/* Notes what a state dict could not take; cut at a NUL. */
+ckpt_status ckpt_state_dict_skip(ckpt_state_dict *sd, const char *name, size_t n, ckpt_error *err);
+
+/* Copies a value graph into another document (clone.h): sharing and cycles kept, storages shared. */
 ckpt_status ckpt_value_clone(ckpt_value **out, ckpt_document *doc, const ckpt_value *v, ckpt_error *err);
 
 #endif

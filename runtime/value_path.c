@@ -54,12 +54,13 @@ static ckpt_value *in_dict(const ckpt_dict *d, const char *text, size_t n) {
 /* One segment of exactly n bytes: a key, or a part of an object. */
 static ckpt_value *child(const ckpt_value *v, const char *text, size_t n) {
   ckpt_value *found = in_dict(ckpt_value_dict(v), text, n);
-  if (found != NULL || v->kind != CKPT_OBJECT) return found;
-  ckpt_value *state = v->as.object->state;
-  if (state != NULL && state->kind == CKPT_DICT) found = in_dict(state->as.dict, text, n);
   if (found != NULL) return found;
+  ckpt_value *state = ckpt_value_state(v);
+  if (state != NULL && state->kind == CKPT_DICT) found = in_dict(state->as.dict, text, n);
+  if (found != NULL || v->kind == CKPT_DICT) return found;
   if (n == 5 && memcmp(text, "state", 5) == 0) return state;
-  return n == 4 && memcmp(text, "args", 4) == 0 ? v->made->args : NULL;
+  if (n == 6 && memcmp(text, "kwargs", 6) == 0) return v->kind == CKPT_OBJECT ? v->made->kwargs : NULL;
+  return n == 4 && memcmp(text, "args", 4) == 0 ? ckpt_value_object_args(v) : NULL;
 }
 
 /* The longest beginning of `path` that names a child; *path moves behind it. */

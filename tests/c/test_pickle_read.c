@@ -736,7 +736,7 @@ static const char hooked[] = "](P1\nK\1\x85Qcm\nC\n)Rcm\nC\n)\x81(im\nC\n(cm\nC\
 static void hooks_see_every_object(void **state) {
   (void)state;
   seen s = {0};
-  ckpt_pickle_hooks hooks = {&s, on_persid, on_built};
+  ckpt_pickle_hooks hooks = {.context = &s, .persid = on_persid, .built = on_built};
   ckpt_document *doc = document_for(sizeof hooked);
   ckpt_value *v = NULL;
   ckpt_error err = {0};
@@ -755,7 +755,7 @@ static void a_hooks_error_gets_the_position(void **state) {
   static const size_t positions[] = {2, 8, 15, 22, 24, 35};
   for (int k = 0; k < 6; k++) {
     seen s = {.refuse_at = k + 1};
-    ckpt_pickle_hooks hooks = {&s, on_persid, on_built};
+    ckpt_pickle_hooks hooks = {.context = &s, .persid = on_persid, .built = on_built};
     ckpt_document *doc = document_for(sizeof hooked);
     ckpt_value *v = NULL;
     ckpt_error err = {0};

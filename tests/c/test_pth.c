@@ -697,7 +697,6 @@ static void other_files(void **state) {
       {P("\x80\x02N."), CKPT_E_UNSUPPORTED, "a bare pickle: this version of ckpt does not read it"},
       {P("\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19\x2e"), CKPT_E_UNSUPPORTED,
        "a PyTorch legacy file (before 1.6): this version of ckpt does not read it"},
-      {P("\2\0\0\0\0\0\0\0{}"), CKPT_E_UNSUPPORTED, "a safetensors file: this version of ckpt does not read it"},
       {P("PK\3\4"), CKPT_E_CORRUPT, "zip end record missing at byte 0, the file ends early after 4 bytes"},
   };
   const char *path = in(*state, "a.pth");

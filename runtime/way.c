@@ -1,0 +1,164 @@
+/* way.c - see way.h. */
+#include "way.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "repr.h"
+
+enum { MAX_PATH = 1 << 16 };
+
+/* ---- children ---- */
+
+static const ckpt_value *state_of(const ckpt_value *v) {
+  return v->kind == CKPT_DICT ? v->as.dict->state : ckpt_value_object_state(v);
+}
+
+static const ckpt_value *state_child(ckpt_way *way, const ckpt_value *state, size_t i) {
+  if (state == NULL) return NULL;
+  if (state->kind != CKPT_DICT) {
+    way->step = CKPT_STEP_STATE;
+    return i == 0 ? state : NULL;
+  }
+  way->step = CKPT_STEP_KEY;
+  way->key = ckpt_value_pair_key(state, i);
+  return ckpt_value_pair_value(state, i);
+}
+
+const ckpt_value *ckpt_way_child(ckpt_way *way, const ckpt_value *v, size_t i) {
+  if (v->kind == CKPT_OBJECT && v->made->how == CKPT_BY_PERSID) return NULL;
+  const ckpt_value *args = ckpt_value_object_args(v);
+  size_t n = args == NULL ? 0 : ckpt_value_count(args);
+  way->index = i;
+  way->step = CKPT_STEP_ARG;
+  if (i < n) return ckpt_value_item(args, i);
+  way->index = i -= n;
+  n = v->kind == CKPT_DICT ? 0 : ckpt_value_count(v);
+  way->step = CKPT_STEP_ITEM;
+  if (i < n) return ckpt_value_item(v, i);
+  i -= n;
+  n = ckpt_value_pair_count(v);
+  way->step = CKPT_STEP_KEY;
+  way->key = ckpt_value_pair_key(v, i);
+  return i < n ? ckpt_value_pair_value(v, i) : state_child(way, state_of(v), i - n);
+}
+
+/* ---- places ---- */
+
+ckpt_status ckpt_places_add(ckpt_places *p, const ckpt_value *v, const ckpt_way *way, bool *added, ckpt_error *err) {
+  bool is_new = ckpt_ptrmap_get(&p->seen, v) == SIZE_MAX;
+  if (added != NULL) *added = is_new;
+  if (!is_new) return CKPT_OK;
+  if (p->n == p->capacity) {
+    size_t capacity = p->capacity == 0 ? 64 : p->capacity * 2;
+    ckpt_place *more = realloc(p->at, capacity * sizeof *more);
+    if (more == NULL) return ckpt_fail_nomem(err, capacity * sizeof *more);
+    p->at = more;
+    p->capacity = capacity;
+  }
+  CKPT_TRY(ckpt_ptrmap_set(&p->seen, v, p->n, err));
+  p->at[p->n++] = (ckpt_place){v, *way};
+  return CKPT_OK;
+}
+
+ckpt_status ckpt_places_walk(ckpt_places *p, size_t from, ckpt_error *err) {
+  for (size_t at = from; at < p->n; at++) {
+    ckpt_way way = {.parent = at};
+    const ckpt_value *child;
+    for (size_t i = 0; (child = ckpt_way_child(&way, p->at[at].value, i)) != NULL; i++)
+      CKPT_TRY(ckpt_places_add(p, child, &way, NULL, err));
+  }
+  return CKPT_OK;
+}
+
+void ckpt_places_free(ckpt_places *p) {
+  free(p->at);
+  ckpt_ptrmap_free(&p->seen);
+  *p = (ckpt_places){0};
+}
+
+/* ---- paths ---- */
+
+typedef struct path {
+  char *bytes; /* MAX_PATH */
+  size_t n;
+} path;
+
+static ckpt_status append(path *p, const char *text, size_t n, ckpt_error *err) {
+  if (n >= MAX_PATH - p->n) return ckpt_fail(err, CKPT_E_LIMIT, -1, "a path longer than %d bytes", MAX_PATH);
+  memcpy(p->bytes + p->n, text, n);
+  p->n += n;
+  p->bytes[p->n] = '\0';
+  return CKPT_OK;
+}
+
+static ckpt_status append_key(path *p, const ckpt_value *key, ckpt_error *err) {
+  char *text = NULL;
+  size_t n = 0;
+  if (p->n > 0) CKPT_TRY(append(p, ".", 1, err));
+  if (key->kind == CKPT_STR) return append(p, key->as.text.bytes, key->as.text.n, err);
+  CKPT_TRY(ckpt_repr(&text, &n, key, MAX_PATH, err));
+  ckpt_status st = append(p, text, n, err);
+  free(text);
+  return st;
+}
+
+/* The leading dot is left out. */
+static ckpt_status append_word(path *p, const char *word, ckpt_error *err) {
+  if (p->n > 0) CKPT_TRY(append(p, ".", 1, err));
+  return append(p, word, strlen(word), err);
+}
+
+static ckpt_status append_index(path *p, size_t index, ckpt_error *err) {
+  char text[32];
+  int n = snprintf(text, sizeof text, "[%zu]", index);
+  return append(p, text, (size_t)n, err);
+}
+
+static ckpt_status append_step(path *p, const ckpt_way *way, ckpt_error *err) {
+  switch (way->step) {
+    case CKPT_STEP_KEY: return append_key(p, way->key, err);
+    case CKPT_STEP_STATE: return append_word(p, "state", err);
+    case CKPT_STEP_ARGS: return append_word(p, "args", err);
+    case CKPT_STEP_ARG: CKPT_TRY(append_word(p, "args", err)); return append_index(p, way->index, err);
+    case CKPT_STEP_ITEM: return append_index(p, way->index, err);
+    default: return CKPT_OK;
+  }
+}
+
+/* The ways from the root to the last one; free() them. Not more than a path has room for. */
+static ckpt_status ancestors(const ckpt_way ***out, size_t *n, const ckpt_places *p, const ckpt_way *last,
+                             ckpt_error *err) {
+  size_t count = 1;
+  for (const ckpt_way *w = last; w->step != CKPT_STEP_ROOT; w = &p->at[w->parent].way) count++;
+  if (count > MAX_PATH) return ckpt_fail(err, CKPT_E_LIMIT, -1, "a path longer than %d bytes", MAX_PATH);
+  const ckpt_way **chain = malloc(count * sizeof *chain);
+  if (chain == NULL) return ckpt_fail_nomem(err, count * sizeof *chain);
+  for (size_t k = count; k-- > 0;) {
+    chain[k] = last;
+    if (k > 0) last = &p->at[last->parent].way;
+  }
+  *out = chain;
+  *n = count;
+  return CKPT_OK;
+}
+
+ckpt_status ckpt_places_path_by(char **out, const ckpt_places *p, const ckpt_way *way, ckpt_error *err) {
+  const ckpt_way **chain = NULL;
+  size_t n = 0;
+  path text = {malloc(MAX_PATH), 0};
+  if (text.bytes == NULL) return ckpt_fail_nomem(err, MAX_PATH);
+  text.bytes[0] = '\0';
+  ckpt_status st = ancestors(&chain, &n, p, way, err);
+  for (size_t i = 0; st == CKPT_OK && i < n; i++) st = append_step(&text, chain[i], err);
+  free(chain);
+  if (st == CKPT_OK)
+    *out = text.bytes;
+  else
+    free(text.bytes);
+  return st;
+}
+
+ckpt_status ckpt_places_path(char **out, const ckpt_places *p, size_t at, ckpt_error *err) {
+  return ckpt_places_path_by(out, p, &p->at[at].way, err);
+}
