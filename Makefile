@@ -16,9 +16,9 @@ LUA      ?= lua5.4
 CFLAGS   ?= -O2 -g
 SANITIZE ?=
 
-PACKAGES   := lua5.4 libzip libcrypto libdeflate jansson
+PACKAGES   := lua5.4 libzip libcrypto libdeflate jansson libarchive
 LUA_CFLAGS := $(shell pkg-config --cflags lua5.4 2>/dev/null)
-LIBS       := -lzip -lcrypto -ldeflate -ljansson -lm -lpthread
+LIBS       := -lzip -lcrypto -ldeflate -ljansson -larchive -lm -lpthread
 LUA_LIBS   := -llua5.4
 
 WARNINGS := -Wall -Wextra -Wshadow -Wundef -Wvla -Wwrite-strings -Wmissing-prototypes -Wstrict-prototypes \
@@ -57,8 +57,8 @@ help:
 
 # ---- dependencies: what is missing is installed, with a word about it ----
 
-DEBIAN := pkg-config liblua5.4-dev lua5.4 libzip-dev libssl-dev libdeflate-dev libjansson-dev libcmocka-dev \
-          lua-busted lua-check lua-argparse lua-dkjson perl python3
+DEBIAN := pkg-config liblua5.4-dev lua5.4 libzip-dev libssl-dev libdeflate-dev libjansson-dev libarchive-dev \
+          libcmocka-dev lua-busted lua-check lua-argparse lua-dkjson perl python3
 deps:
 	@sh scripts/build/deps.sh $(DEBIAN)
 

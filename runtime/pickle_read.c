@@ -453,10 +453,15 @@ static ckpt_status op_build(ckpt_machine *m, ckpt_error *err) {
   return CKPT_OK;
 }
 
+static ckpt_status push_persid(ckpt_machine *m, ckpt_value *id, ckpt_error *err) {
+  ckpt_value *known = m->hooks->known == NULL ? NULL : m->hooks->known(m->hooks->context, id);
+  return known != NULL ? ckpt_machine_push(m, known, err) : push_object(m, CKPT_BY_PERSID, NULL, id, NULL, err);
+}
+
 static ckpt_status op_binpersid(ckpt_machine *m, ckpt_error *err) {
   ckpt_value *id = NULL;
   CKPT_TRY(ckpt_machine_pop(&id, m, err));
-  return push_object(m, CKPT_BY_PERSID, NULL, id, NULL, err);
+  return push_persid(m, id, err);
 }
 
 static ckpt_status op_persid(ckpt_machine *m, ckpt_error *err) {
@@ -464,8 +469,7 @@ static ckpt_status op_persid(ckpt_machine *m, ckpt_error *err) {
   size_t n = 0;
   CKPT_TRY(ckpt_machine_take_line(&s, &n, m, err));
   ckpt_value *id = ckpt_pickle_bytestring(m->doc, s, n, err);
-  if (id == NULL) return ckpt_machine_push(m, NULL, err);
-  return push_object(m, CKPT_BY_PERSID, NULL, id, NULL, err);
+  return id == NULL ? ckpt_machine_push(m, NULL, err) : push_persid(m, id, err);
 }
 
 /* ---- framing ---- */

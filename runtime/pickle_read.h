@@ -15,6 +15,8 @@ typedef struct ckpt_pickle_hooks {
   bool bare_argument; /* REDUCE may have one argument that is no tuple, as PyTorch's C++ pickler writes enums */
   /* Before BUILD gives `state` to what may not be an OBJECT; *done: it has been taken. */
   ckpt_status (*state)(bool *done, void *context, ckpt_value *to, ckpt_value *state, ckpt_error *err);
+  /* The object that a persistent id names, where there is one already; NULL: persid makes something of a new one. */
+  ckpt_value *(*known)(void *context, const ckpt_value *id);
 } ckpt_pickle_hooks;
 
 /*

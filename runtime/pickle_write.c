@@ -328,12 +328,11 @@ static ckpt_status write_storage_key(writer *w, size_t number) {
 static ckpt_status write_persid(writer *w, const ckpt_value *v) {
   const ckpt_value *id = v->made->args;
   size_t number;
-  if (v->made->storage == NULL || id->kind != CKPT_TUPLE) {
-    if (id->kind == CKPT_TUPLE) return push_all(w, (task[]){save(id), op('Q')}, 2);
-    return ckpt_fail(w->err, CKPT_E_UNSUPPORTED, -1, "a persistent id that is no tuple");
-  }
+  if (v->made->storage == NULL || id->kind != CKPT_TUPLE)
+    return ckpt_fail(w->err, CKPT_E_UNSUPPORTED, -1, "a persistent id of something that the file does not hold");
   CKPT_TRY(number_storage(&number, w, v->made->storage, v->made->storage));
   CKPT_TRY(emit_op(w, '('));
+  /* The memo entry is the tuple's: an object met again is asked for again, as Python's pickler does. */
   CKPT_TRY(push_all(w, (task[]){op('t'), {PUT, NULL, &v->made->storage, 0}, op('Q')}, 3));
   for (size_t i = 5; i-- > 0;) {
     task part = i == 2 ? (task){STORAGE_KEY, NULL, NULL, number} : save(id->as.seq.items[i]);

@@ -11,8 +11,7 @@ static bool in_module(const ckpt_value *cls, const char *module) {
   return cls->as.text.module == n && memcmp(cls->as.text.bytes, module, n) == 0;
 }
 
-/* torch.FloatTensor and its like, also torch.cuda's: a class whose storage has a dtype. */
-static bool is_tensor_class(ckpt_dtype *dtype, const ckpt_value *cls) {
+bool ckpt_torch_old_tensor_class(ckpt_dtype *dtype, const ckpt_value *cls) {
   static const char tail[] = "Tensor", storage[] = "Storage";
   char name[64];
   size_t n = 0, cut = sizeof tail - 1;
@@ -118,7 +117,7 @@ static ckpt_status fill(bool *done, const ckpt_torch_old *old, ckpt_value *to, c
   const ckpt_seq *parts = &state->as.seq;
   const ckpt_value *cls = to->made->callable;
   ckpt_dtype dtype = CKPT_U8;
-  if (parts->n == 4 && is_tensor_class(&dtype, cls)) {
+  if (parts->n == 4 && ckpt_torch_old_tensor_class(&dtype, cls)) {
     CKPT_TRY(become_tensor(old, to, state, err));
     *done = true;
     if (to->kind != CKPT_TENSOR || ckpt_tensor_dtype(to->as.tensor) == dtype) return CKPT_OK;

@@ -19,6 +19,9 @@ typedef struct ckpt_torch_old {
   ckpt_pickle_hooks next; /* of the format, which make the tensors */
 } ckpt_torch_old;
 
+/* True for torch.FloatTensor and its like, also torch.cuda's; *dtype is that of their elements. */
+bool ckpt_torch_old_tensor_class(ckpt_dtype *dtype, const ckpt_value *cls);
+
 /* After REDUCE and NEWOBJ, when next.built has left the object as it was. */
 ckpt_status ckpt_torch_old_built(const ckpt_torch_old *old, ckpt_value *v, ckpt_error *err);
 

@@ -19,7 +19,7 @@
 #ifndef CKPT_TORCHSCRIPT_H
 #define CKPT_TORCHSCRIPT_H
 
-#include "archive.h"
+#include "pth_archive.h"
 #include "value.h"
 
 /* True for an archive with constants.pkl, which is what torch.load goes by. */

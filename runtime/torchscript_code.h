@@ -7,7 +7,7 @@
 #ifndef CKPT_TORCHSCRIPT_CODE_H
 #define CKPT_TORCHSCRIPT_CODE_H
 
-#include "archive.h"
+#include "pth_archive.h"
 #include "value.h"
 
 typedef enum ckpt_script_kind {

@@ -19,7 +19,7 @@ export PKG_CONFIG_PATH=$root/lib/pkgconfig PKG_CONFIG_SYSROOT_DIR=$dest
 gcc -std=c11 -Wall -Wextra -Werror -o "$dest/embed" "$dest/embed.c" $(pkg-config --cflags --libs ckpt)
 (cd "$dest" && LD_LIBRARY_PATH=$root/lib ./embed && LD_LIBRARY_PATH=$root/lib ./embed)
 gcc -std=c11 -o "$dest/embed_static" "$dest/embed.c" $(pkg-config --cflags ckpt) "$root/lib/libckpt.a" \
-  $(PKG_CONFIG_PATH= PKG_CONFIG_SYSROOT_DIR= pkg-config --libs lua5.4 libzip libcrypto libdeflate jansson) -lm -lpthread
+  $(PKG_CONFIG_PATH= PKG_CONFIG_SYSROOT_DIR= pkg-config --libs lua5.4 libzip libcrypto libdeflate jansson libarchive) -lm -lpthread
 LUA_CPATH="$root/lib/lua/5.4/?.so" lua5.4 -e 'print("Lua module " .. require("ckpt").version)'
 "$root/bin/ckpt" --version
 make --no-print-directory uninstall B="$B" DESTDIR="$dest" prefix=$prefix > /dev/null

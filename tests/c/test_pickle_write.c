@@ -706,7 +706,8 @@ static void refused_values(void **state) {
   ckpt_tensor *base = NULL, *t = NULL;
   static char bytes[6];
   ckpt_tensor_spec spec = {.dtype = CKPT_F32, .ndim = 1, .shape = DIMS(1)};
-  refuses(read_bytes(doc, P("]K\1Qa.")), "[0]: a persistent id that is no tuple");
+  refuses(read_bytes(doc, P("]K\1Qa.")), "[0]: a persistent id of something that the file does not hold");
+  refuses(read_bytes(doc, P("]K\1\x85Qa.")), "[0]: a persistent id of something that the file does not hold");
   refuses(read_bytes(doc, P("\x8c\3m\nn\x8c\1C\x93.")), "a class name with a line end");
   refuses(tensor_value(doc, fresh(CKPT_QU8, 1, DIMS(2))), "a quantised tensor without its scale");
   assert_int_equal(ckpt_tensor_borrow(&base, CKPT_U8, bytes, 1, DIMS(6), NULL), CKPT_OK);

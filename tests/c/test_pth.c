@@ -692,11 +692,16 @@ typedef struct foreign {
 static void other_files(void **state) {
   static const foreign files[] = {
       {P(""), CKPT_E_FORMAT, "the file is empty"},
-      {P("h"), CKPT_E_FORMAT, "not a checkpoint: it begins with the bytes 68 00, which is no known format"},
-      {P("hello"), CKPT_E_FORMAT, "not a checkpoint: it begins with the bytes 68 65, which is no known format"},
-      {P("\x80\x02N."), CKPT_E_UNSUPPORTED, "a bare pickle: this version of ckpt does not read it"},
-      {P("\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19\x2e"), CKPT_E_UNSUPPORTED,
-       "a PyTorch legacy file (before 1.6): this version of ckpt does not read it"},
+      {P("h"), CKPT_E_FORMAT,
+       "not a checkpoint: it begins with the bytes 68 00, which is no known format (as a pickle of protocol 0 or 1: "
+       "file+0x0: an argument of 1 bytes where only 0 remain: the pickle is cut off or corrupt)"},
+      {P("hello"), CKPT_E_FORMAT,
+       "not a checkpoint: it begins with the bytes 68 65, which is no known format (as a pickle of protocol 0 or 1: "
+       "file+0x0: memo entry 101 was never stored)"},
+      {P("N.hello"), CKPT_E_FORMAT,
+       "not a checkpoint: it begins with the bytes 4e 2e, which is no known format (as a pickle of protocol 0 or 1: "
+       "file+0x2: what follows is none)"},
+      {P("PYTORCH1"), CKPT_E_UNSUPPORTED, "a file of a PyTorch preview release: this version of ckpt does not read it"},
       {P("PK\3\4"), CKPT_E_CORRUPT, "zip end record missing at byte 0, the file ends early after 4 bytes"},
   };
   const char *path = in(*state, "a.pth");

@@ -1,5 +1,5 @@
-/* archive.c - see archive.h. What PyTorch's reader requires is stated at each check. */
-#include "archive.h"
+/* pth_archive.c - see pth_archive.h. What PyTorch's reader requires is stated at each check. */
+#include "pth_archive.h"
 
 #include <stdio.h>
 #include <stdlib.h>
