@@ -40,12 +40,13 @@ static void add_double(text *t, double d) {
     add_text(t, isnan(d) ? "nan" : d > 0 ? "inf" : "-inf");
     return;
   }
+  double size = fabs(d);
+  bool exponent = size >= 1e16 || (size != 0 && size < 1e-4); /* Python goes to exponents there, and only there */
   for (int digits = 1; digits <= 17; digits++) {
-    snprintf(s, sizeof s, "%.*g", digits, d);
+    snprintf(s, sizeof s, exponent ? "%.*e" : "%.*g", exponent ? digits - 1 : digits, d);
     if (strtod(s, NULL) == d) break;
   }
-  double size = fabs(d);
-  if (size >= 1e16 || (size != 0 && size < 1e-4)) { /* Python goes to exponents there, and only there */
+  if (exponent) {
     add_text(t, s);
     return;
   }
