@@ -58,6 +58,47 @@ static int checkpoint_verify(lua_State *L) {
   return 1;
 }
 
+static void push_record(lua_State *L, ckpt_record r) {
+  lua_createtable(L, 0, 3);
+  lua_pushstring(L, r.name);
+  lua_setfield(L, -2, "name");
+  lua_pushinteger(L, (lua_Integer)r.bytes);
+  lua_setfield(L, -2, "bytes");
+  if (r.crc == 0) return;
+  lua_pushinteger(L, r.crc);
+  lua_setfield(L, -2, "crc");
+}
+
+/* cp:records() -> { { name, bytes, crc }, ... } of a zip file, {} for other formats */
+static int checkpoint_records(lua_State *L) {
+  const ckpt_checkpoint *cp = check_checkpoint(L);
+  lua_newtable(L);
+  for (size_t i = 0; i < ckpt_checkpoint_record_count(cp); i++) {
+    push_record(L, ckpt_checkpoint_record(cp, i));
+    lua_rawseti(L, -2, (lua_Integer)i + 1);
+  }
+  return 1;
+}
+
+/* cp:check_record(i) -> true, or nil, message, code */
+static int checkpoint_check_record(lua_State *L) {
+  ckpt_error err;
+  const ckpt_checkpoint *cp = check_checkpoint(L);
+  lua_Integer i = ckpt_lua_check_integer(L, 2);
+  luaL_argcheck(L, i >= 1 && (lua_Unsigned)i <= ckpt_checkpoint_record_count(cp), 2, "there is no such record");
+  if (ckpt_checkpoint_check_record(cp, (size_t)i - 1, &err) != CKPT_OK) return ckpt_lua_fail(L, &err);
+  lua_pushboolean(L, 1);
+  return 1;
+}
+
+/* cp:check_contents() -> true, or nil, message, code: what cp:verify() looks at besides records */
+static int checkpoint_check_contents(lua_State *L) {
+  ckpt_error err;
+  if (ckpt_checkpoint_check_contents(check_checkpoint(L), &err) != CKPT_OK) return ckpt_lua_fail(L, &err);
+  lua_pushboolean(L, 1);
+  return 1;
+}
+
 static ckpt_value *find(lua_State *L, const ckpt_checkpoint *cp) {
   return ckpt_value_at(ckpt_checkpoint_root(cp), luaL_optstring(L, 2, ""));
 }
@@ -178,8 +219,8 @@ static int next_entry(lua_State *L) {
   return 1;
 }
 
-/* for entry in cp:walk() do: everything in the file, containers before what is in them */
-static int checkpoint_walk(lua_State *L) {
+/* for entry in cp:entries() do: everything in the file, containers before what is in them */
+static int checkpoint_entries(lua_State *L) {
   ckpt_error err;
   const ckpt_checkpoint *cp = check_checkpoint(L);
   lua_settop(L, 1);
@@ -225,8 +266,11 @@ void ckpt_lua_open_checkpoint(lua_State *L) {
   static const luaL_Reg methods[] = {{"at", checkpoint_at},
                                      {"state_dict", checkpoint_state_dict},
                                      {"list", checkpoint_list},
-                                     {"walk", checkpoint_walk},
+                                     {"entries", checkpoint_entries},
                                      {"verify", checkpoint_verify},
+                                     {"records", checkpoint_records},
+                                     {"check_record", checkpoint_check_record},
+                                     {"check_contents", checkpoint_check_contents},
                                      {"close", checkpoint_close},
                                      {NULL, NULL}};
   static const luaL_Reg listing[] = {{"__gc", listing_gc}, {NULL, NULL}};

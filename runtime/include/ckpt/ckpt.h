@@ -790,6 +790,20 @@ CKPT_API ckpt_value *ckpt_checkpoint_metadata(const ckpt_checkpoint *cp);
  */
 CKPT_API ckpt_status ckpt_checkpoint_verify(const ckpt_checkpoint *cp, ckpt_error *err);
 
+/* Records of a zip file, each with the CRC-32 that its directory has (0: none). Formats without records have 0. */
+typedef struct ckpt_record {
+  const char *name;
+  uint64_t bytes; /* unpacked */
+  uint32_t crc;
+} ckpt_record;
+
+CKPT_API size_t ckpt_checkpoint_record_count(const ckpt_checkpoint *cp);
+CKPT_API ckpt_record ckpt_checkpoint_record(const ckpt_checkpoint *cp, size_t i); /* i < count */
+
+/* ckpt_checkpoint_verify in parts: one record alone; everything but the records of a zip file. */
+CKPT_API ckpt_status ckpt_checkpoint_check_record(const ckpt_checkpoint *cp, size_t i, ckpt_error *err);
+CKPT_API ckpt_status ckpt_checkpoint_check_contents(const ckpt_checkpoint *cp, ckpt_error *err);
+
 /*
  * All tensors and opaque objects of a value with their paths: `.key` for a dict key or an object's field (the leading
  * dot left out), `[i]` for a list or tuple item; integer keys in decimal, other keys as Python's repr; an object's
