@@ -274,8 +274,10 @@ void ckpt_lua_open_checkpoint(lua_State *L) {
                                      {"close", checkpoint_close},
                                      {NULL, NULL}};
   static const luaL_Reg listing[] = {{"__gc", listing_gc}, {NULL, NULL}};
+  static const char *const fields[] = {"format", "bytes", "path", "metadata", "saves", "trailing", NULL};
   static const luaL_Reg functions[] = {{"open", module_open}, {NULL, NULL}};
   ckpt_lua_new_type(L, "ckpt.listing", listing, NULL);
   ckpt_lua_new_type(L, CKPT_T_CHECKPOINT, meta, methods);
+  ckpt_lua_set_fields(L, CKPT_T_CHECKPOINT, fields);
   luaL_setfuncs(L, functions, 0); /* into the module's table on the top */
 }

@@ -51,10 +51,21 @@ static ckpt_value *from_number(converter *c, int index) {
   return v;
 }
 
-/* A tensor that a value of this document stands for is that value: a parameter stays one. */
+static ckpt_value *from_value(converter *c, ckpt_value *from, const ckpt_document *doc) {
+  ckpt_value *v = NULL;
+  if (doc == c->doc) return from;
+  if (*c->cloner == NULL) must(c, ckpt_cloner_new(c->cloner, c->doc, NULL, NULL, &c->err));
+  must(c, ckpt_cloner_copy(&v, *c->cloner, from, &c->err));
+  return v;
+}
+
+/* A tensor that a value of this document, or of its own, stands for is that value: a parameter stays one. */
 static ckpt_value *from_tensor(converter *c, int index) {
+  ckpt_document *doc;
   ckpt_tensor *t = ckpt_lua_check_tensor(c->L, index);
   ckpt_value *v = ckpt_document_value_of(c->doc, t);
+  ckpt_value *from = v == NULL ? ckpt_lua_tensor_value(c->L, index, &doc) : NULL;
+  if (from != NULL) return from_value(c, from, doc);
   if (v == NULL) must(c, ckpt_value_new_tensor(&v, c->doc, t, &c->err));
   return v;
 }
@@ -68,14 +79,6 @@ static ckpt_value *from_state_dict(converter *c, int index) {
     if (t == NULL) must(c, ckpt_value_new_tensor(&t, c->doc, ckpt_state_dict_tensor(sd, i), &c->err));
     must(c, ckpt_value_set(v, c->doc, ckpt_state_dict_name(sd, i), t, &c->err));
   }
-  return v;
-}
-
-static ckpt_value *from_value(converter *c, ckpt_value *from, const ckpt_document *doc) {
-  ckpt_value *v = NULL;
-  if (doc == c->doc) return from;
-  if (*c->cloner == NULL) must(c, ckpt_cloner_new(c->cloner, c->doc, NULL, NULL, &c->err));
-  must(c, ckpt_cloner_copy(&v, *c->cloner, from, &c->err));
   return v;
 }
 

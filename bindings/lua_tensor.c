@@ -157,6 +157,7 @@ static int tensor_index(lua_State *L) {
 }
 
 void ckpt_lua_open_tensor(lua_State *L) {
+  static const char *const fields[] = {"shape", "dtype", "ndim", "numel", "nbytes", "offset", "requires_grad", NULL};
   static const luaL_Reg meta[] = {{"__gc", tensor_gc},
                                   {"__close", tensor_gc},
                                   {"__tostring", tensor_tostring},
@@ -173,4 +174,5 @@ void ckpt_lua_open_tensor(lua_State *L) {
   ckpt_lua_tensor_ops(L);
   ckpt_lua_tensor_compare(L);
   lua_pop(L, 2);
+  ckpt_lua_set_fields(L, CKPT_T_TENSOR, fields);
 }

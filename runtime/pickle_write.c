@@ -295,8 +295,9 @@ static ckpt_status write_storage_key(writer *w, size_t number) {
 }
 
 /*
- * A persistent id that came from a file: the same tuple with the storage's new key. What is memoised is the tuple, which
- * nothing gets again: a storage object that the file memoised (TorchScript does) is written once more, as Python would.
+ * A persistent id that came from a file: the same tuple with the storage's new key. What is memoised is the tuple,
+ * which nothing gets again: a storage object that the file memoised (TorchScript does) is written once more, as Python
+ * would.
  */
 static ckpt_status write_persid(writer *w, const ckpt_value *v) {
   const ckpt_value *id = v->made->args;
