@@ -140,15 +140,23 @@ static void set_class(lua_State *L, const ckpt_value *v) {
   lua_setfield(L, -2, "class");
 }
 
-/* { name, storage, aliases } on the top */
+/* storage, its bytes and whether the file has them big-endian, into the table on the top */
+static void set_storage(lua_State *L, const ckpt_listing_entry *e) {
+  const ckpt_storage *s = ckpt_tensor_storage(ckpt_value_tensor(e->value));
+  lua_pushinteger(L, (lua_Integer)e->storage);
+  lua_setfield(L, -2, "storage");
+  lua_pushinteger(L, (lua_Integer)ckpt_storage_size(s));
+  lua_setfield(L, -2, "storage_bytes");
+  lua_pushboolean(L, ckpt_storage_swap(s) > 1);
+  lua_setfield(L, -2, "big_endian");
+}
+
+/* { name, storage, storage_bytes, big_endian, aliases } on the top */
 static void push_place(lua_State *L, const ckpt_listing_entry *e) {
   lua_createtable(L, 0, 6);
   lua_pushstring(L, e->path);
   lua_setfield(L, -2, "name");
-  if (e->storage != SIZE_MAX) {
-    lua_pushinteger(L, (lua_Integer)e->storage);
-    lua_setfield(L, -2, "storage");
-  }
+  if (e->storage != SIZE_MAX) set_storage(L, e);
   lua_newtable(L);
   for (size_t i = 0; i < e->n_aliases; i++) {
     lua_pushstring(L, e->aliases[i]);
