@@ -91,6 +91,14 @@ static int checkpoint_check_record(lua_State *L) {
   return 1;
 }
 
+/* cp:check_contents() -> true, or nil, message, code: what cp:verify() looks at besides records */
+static int checkpoint_check_contents(lua_State *L) {
+  ckpt_error err;
+  if (ckpt_checkpoint_check_contents(check_checkpoint(L), &err) != CKPT_OK) return ckpt_lua_fail(L, &err);
+  lua_pushboolean(L, 1);
+  return 1;
+}
+
 static ckpt_value *find(lua_State *L, const ckpt_checkpoint *cp) {
   return ckpt_value_at(ckpt_checkpoint_root(cp), luaL_optstring(L, 2, ""));
 }
@@ -137,15 +145,23 @@ static void set_class(lua_State *L, const ckpt_value *v) {
   lua_setfield(L, -2, "class");
 }
 
-/* { name, storage, aliases } on the top */
+/* storage, its bytes and whether the file has them big-endian, into the table on the top */
+static void set_storage(lua_State *L, const ckpt_listing_entry *e) {
+  const ckpt_storage *s = ckpt_tensor_storage(ckpt_value_tensor(e->value));
+  lua_pushinteger(L, (lua_Integer)e->storage);
+  lua_setfield(L, -2, "storage");
+  lua_pushinteger(L, (lua_Integer)ckpt_storage_size(s));
+  lua_setfield(L, -2, "storage_bytes");
+  lua_pushboolean(L, ckpt_storage_swap(s) > 1);
+  lua_setfield(L, -2, "big_endian");
+}
+
+/* { name, storage, storage_bytes, big_endian, aliases } on the top */
 static void push_place(lua_State *L, const ckpt_listing_entry *e) {
   lua_createtable(L, 0, 6);
   lua_pushstring(L, e->path);
   lua_setfield(L, -2, "name");
-  if (e->storage != SIZE_MAX) {
-    lua_pushinteger(L, (lua_Integer)e->storage);
-    lua_setfield(L, -2, "storage");
-  }
+  if (e->storage != SIZE_MAX) set_storage(L, e);
   lua_newtable(L);
   for (size_t i = 0; i < e->n_aliases; i++) {
     lua_pushstring(L, e->aliases[i]);
@@ -286,6 +302,7 @@ void ckpt_lua_open_checkpoint(lua_State *L) {
                                      {"records", checkpoint_records},
                                      {"check_record", checkpoint_check_record},
                                      {"source", checkpoint_source},
+                                     {"check_contents", checkpoint_check_contents},
                                      {"close", checkpoint_close},
                                      {NULL, NULL}};
   static const luaL_Reg listing[] = {{"__gc", listing_gc}, {NULL, NULL}};

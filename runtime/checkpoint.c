@@ -212,18 +212,6 @@ uint64_t ckpt_checkpoint_trailing(const ckpt_checkpoint *cp) {
   return cp->map == NULL ? 0 : ckpt_mapping_size(cp->map) - cp->saves.end;
 }
 
-ckpt_status ckpt_checkpoint_check_contents(const ckpt_checkpoint *cp, ckpt_error *err) {
-  return ckpt_value_check(ckpt_document_root(cp->doc), err);
-}
-
-ckpt_status ckpt_checkpoint_verify(const ckpt_checkpoint *cp, ckpt_error *err) {
-  if (cp->stream != NULL) CKPT_TRY(ckpt_saves_check(&cp->saves, cp->stream, cp->map, err));
-  if (cp->dcp != NULL) CKPT_TRY(ckpt_dcp_verify(cp->dcp, err));
-  for (size_t i = 0; cp->zip != NULL && i < ckpt_zip_count(cp->zip); i++) CKPT_TRY(ckpt_zip_check(cp->zip, i, err));
-  CKPT_TRY(ckpt_shards_verify(&cp->shards, err));
-  return ckpt_checkpoint_check_contents(cp, err);
-}
-
 size_t ckpt_checkpoint_record_count(const ckpt_checkpoint *cp) { return cp->zip == NULL ? 0 : ckpt_zip_count(cp->zip); }
 
 ckpt_record ckpt_checkpoint_record(const ckpt_checkpoint *cp, size_t i) {
@@ -233,4 +221,16 @@ ckpt_record ckpt_checkpoint_record(const ckpt_checkpoint *cp, size_t i) {
 
 ckpt_status ckpt_checkpoint_check_record(const ckpt_checkpoint *cp, size_t i, ckpt_error *err) {
   return ckpt_zip_check(cp->zip, i, err);
+}
+
+ckpt_status ckpt_checkpoint_check_contents(const ckpt_checkpoint *cp, ckpt_error *err) {
+  if (cp->stream != NULL) CKPT_TRY(ckpt_saves_check(&cp->saves, cp->stream, cp->map, err));
+  if (cp->dcp != NULL) CKPT_TRY(ckpt_dcp_verify(cp->dcp, err));
+  CKPT_TRY(ckpt_shards_verify(&cp->shards, err));
+  return ckpt_value_check(ckpt_document_root(cp->doc), err);
+}
+
+ckpt_status ckpt_checkpoint_verify(const ckpt_checkpoint *cp, ckpt_error *err) {
+  for (size_t i = 0; i < ckpt_checkpoint_record_count(cp); i++) CKPT_TRY(ckpt_checkpoint_check_record(cp, i, err));
+  return ckpt_checkpoint_check_contents(cp, err);
 }

@@ -804,10 +804,8 @@ typedef struct ckpt_record {
 CKPT_API size_t ckpt_checkpoint_record_count(const ckpt_checkpoint *cp);
 CKPT_API ckpt_record ckpt_checkpoint_record(const ckpt_checkpoint *cp, size_t i); /* i < count */
 
-/* ckpt_checkpoint_verify for one record alone. */
+/* ckpt_checkpoint_verify in parts: one record alone; everything but the records of a zip file. */
 CKPT_API ckpt_status ckpt_checkpoint_check_record(const ckpt_checkpoint *cp, size_t i, ckpt_error *err);
-
-/* And ckpt_checkpoint_verify for what is inside: indices, scales, lengths. */
 CKPT_API ckpt_status ckpt_checkpoint_check_contents(const ckpt_checkpoint *cp, ckpt_error *err);
 
 /*
