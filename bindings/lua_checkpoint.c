@@ -58,6 +58,39 @@ static int checkpoint_verify(lua_State *L) {
   return 1;
 }
 
+static void push_record(lua_State *L, ckpt_record r) {
+  lua_createtable(L, 0, 3);
+  lua_pushstring(L, r.name);
+  lua_setfield(L, -2, "name");
+  lua_pushinteger(L, (lua_Integer)r.bytes);
+  lua_setfield(L, -2, "bytes");
+  if (r.crc == 0) return;
+  lua_pushinteger(L, r.crc);
+  lua_setfield(L, -2, "crc");
+}
+
+/* cp:records() -> { { name, bytes, crc }, ... } of a zip file, {} for other formats */
+static int checkpoint_records(lua_State *L) {
+  const ckpt_checkpoint *cp = check_checkpoint(L);
+  lua_newtable(L);
+  for (size_t i = 0; i < ckpt_checkpoint_record_count(cp); i++) {
+    push_record(L, ckpt_checkpoint_record(cp, i));
+    lua_rawseti(L, -2, (lua_Integer)i + 1);
+  }
+  return 1;
+}
+
+/* cp:check_record(i) -> true, or nil, message, code */
+static int checkpoint_check_record(lua_State *L) {
+  ckpt_error err;
+  const ckpt_checkpoint *cp = check_checkpoint(L);
+  lua_Integer i = ckpt_lua_check_integer(L, 2);
+  luaL_argcheck(L, i >= 1 && (lua_Unsigned)i <= ckpt_checkpoint_record_count(cp), 2, "there is no such record");
+  if (ckpt_checkpoint_check_record(cp, (size_t)i - 1, &err) != CKPT_OK) return ckpt_lua_fail(L, &err);
+  lua_pushboolean(L, 1);
+  return 1;
+}
+
 static ckpt_value *find(lua_State *L, const ckpt_checkpoint *cp) {
   return ckpt_value_at(ckpt_checkpoint_root(cp), luaL_optstring(L, 2, ""));
 }
@@ -88,12 +121,17 @@ static int listing_gc(lua_State *L) {
   return 0;
 }
 
-static void set_class(lua_State *L, const ckpt_value *v) {
+/* Of an object; copy_reg makes one of the class that it is given. */
+static const ckpt_value *class_of(const ckpt_value *v) {
   const ckpt_value *cls = ckpt_value_object_class(v), *args = ckpt_value_object_args(v);
-  size_t n = 0;
   bool by_function = cls != NULL && (ckpt_value_is_class(cls, "copy_reg", "_reconstructor") ||
                                      ckpt_value_is_class(cls, "copyreg", "_reconstructor"));
-  if (by_function && ckpt_value_count(args) > 0) cls = ckpt_value_item(args, 0);
+  return by_function && ckpt_value_count(args) > 0 ? ckpt_value_item(args, 0) : cls;
+}
+
+static void set_class(lua_State *L, const ckpt_value *v) {
+  const ckpt_value *cls = class_of(v);
+  size_t n = 0;
   const char *name = cls == NULL ? NULL : ckpt_value_text(cls, &n);
   lua_pushlstring(L, name == NULL ? "?" : name, name == NULL ? 1 : n);
   lua_setfield(L, -2, "class");
@@ -178,8 +216,8 @@ static int next_entry(lua_State *L) {
   return 1;
 }
 
-/* for entry in cp:walk() do: everything in the file, containers before what is in them */
-static int checkpoint_walk(lua_State *L) {
+/* for entry in cp:entries() do: everything in the file, containers before what is in them */
+static int checkpoint_entries(lua_State *L) {
   ckpt_error err;
   const ckpt_checkpoint *cp = check_checkpoint(L);
   lua_settop(L, 1);
@@ -188,6 +226,24 @@ static int checkpoint_walk(lua_State *L) {
   lua_pushinteger(L, 0);
   lua_pushcclosure(L, next_entry, 3);
   return 1;
+}
+
+/* cp:source([path]) -> text, file: the source that an old file holds of a class or an object's class; or nil */
+static int checkpoint_source(lua_State *L) {
+  const ckpt_value *v = find(L, check_checkpoint(L));
+  if (v != NULL && ckpt_value_kind(v) == CKPT_OBJECT) v = class_of(v);
+  ckpt_value *file = NULL;
+  const ckpt_value *source = v == NULL ? NULL : ckpt_value_class_source(v, &file);
+  if (source == NULL) {
+    lua_pushnil(L);
+    return 1;
+  }
+  size_t n = 0;
+  const char *text = ckpt_value_text(source, &n);
+  lua_pushlstring(L, text, n);
+  text = ckpt_value_text(file, &n);
+  lua_pushlstring(L, text, n);
+  return 2;
 }
 
 static int checkpoint_index(lua_State *L) {
@@ -225,13 +281,18 @@ void ckpt_lua_open_checkpoint(lua_State *L) {
   static const luaL_Reg methods[] = {{"at", checkpoint_at},
                                      {"state_dict", checkpoint_state_dict},
                                      {"list", checkpoint_list},
-                                     {"walk", checkpoint_walk},
+                                     {"entries", checkpoint_entries},
                                      {"verify", checkpoint_verify},
+                                     {"records", checkpoint_records},
+                                     {"check_record", checkpoint_check_record},
+                                     {"source", checkpoint_source},
                                      {"close", checkpoint_close},
                                      {NULL, NULL}};
   static const luaL_Reg listing[] = {{"__gc", listing_gc}, {NULL, NULL}};
+  static const char *const fields[] = {"format", "bytes", "path", "metadata", "saves", "trailing", NULL};
   static const luaL_Reg functions[] = {{"open", module_open}, {NULL, NULL}};
   ckpt_lua_new_type(L, "ckpt.listing", listing, NULL);
   ckpt_lua_new_type(L, CKPT_T_CHECKPOINT, meta, methods);
+  ckpt_lua_set_fields(L, CKPT_T_CHECKPOINT, fields);
   luaL_setfuncs(L, functions, 0); /* into the module's table on the top */
 }

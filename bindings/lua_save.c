@@ -111,8 +111,8 @@ static void kept_metadata(lua_State *L, ckpt_save_options *o, const ckpt_checkpo
   o->metadata = pairs;
 }
 
-/* Leaves on the stack what the options point to. */
-static void read_options(lua_State *L, ckpt_save_options *o, const ckpt_checkpoint *cp, const char *path) {
+/* Leaves on the stack what the options point to. True if the checkpoint says of itself what the new file cannot. */
+static bool read_options(lua_State *L, ckpt_save_options *o, const ckpt_checkpoint *cp, const char *path) {
   size_t n = strlen(path), k = strlen(".safetensors");
   bool safetensors = n >= k && strcmp(path + n - k, ".safetensors") == 0, given = false;
   if (!lua_isnoneornil(L, 3)) {
@@ -128,7 +128,11 @@ static void read_options(lua_State *L, ckpt_save_options *o, const ckpt_checkpoi
     given = option(L, "metadata", LUA_TTABLE);
     if (given) given_metadata(L, o);
   }
-  if (!given && safetensors && cp != NULL) kept_metadata(L, o, cp);
+  if (given || cp == NULL) return false;
+  kept_metadata(L, o, cp);
+  bool lost = !safetensors && o->n_metadata > 0;
+  if (lost) o->n_metadata = 0;
+  return lost;
 }
 
 /* ---- the report ---- */
@@ -156,23 +160,29 @@ static void set_tied(lua_State *L, const ckpt_save_report *report) {
   lua_setfield(L, -2, "tied");
 }
 
-static void push_report(lua_State *L, const ckpt_save_report *report) {
+static void push_report(lua_State *L, const ckpt_save_report *report, bool metadata_lost) {
   lua_createtable(L, 0, 4);
   set_list(L, report, CKPT_SAVED_FILES, "files");
   set_tied(L, report);
   set_list(L, report, CKPT_SAVED_COPIED, "copied");
   set_list(L, report, CKPT_SAVED_DROPPED, "dropped");
+  if (!metadata_lost) return;
+  lua_getfield(L, -1, "dropped");
+  lua_pushliteral(L, "__metadata__");
+  lua_rawseti(L, -2, (lua_Integer)lua_rawlen(L, -2) + 1);
+  lua_pop(L, 1);
 }
 
 /* ---- saving ---- */
 
-static int save(lua_State *L, const char *path, const ckpt_value *root, const ckpt_save_options *options) {
+static int save(lua_State *L, const char *path, const ckpt_value *root, const ckpt_save_options *options,
+                bool metadata_lost) {
   ckpt_error err;
   ckpt_save_report **report = lua_newuserdatauv(L, sizeof *report, 0);
   *report = NULL;
   luaL_setmetatable(L, T_REPORT);
   if (ckpt_save_file_as(report, path, root, options, &err) != CKPT_OK) return ckpt_lua_fail(L, &err);
-  push_report(L, *report);
+  push_report(L, *report, metadata_lost);
   return 1;
 }
 
@@ -185,15 +195,15 @@ static int module_save(lua_State *L) {
   lua_settop(L, 3);
   if (luaL_testudata(L, 2, CKPT_T_CHECKPOINT) != NULL) {
     const ckpt_checkpoint *cp = ckpt_lua_check_box(L, 2, CKPT_T_CHECKPOINT);
-    read_options(L, &options, cp, path);
-    return save(L, path, ckpt_checkpoint_root(cp), &options);
+    bool metadata_lost = read_options(L, &options, cp, path);
+    return save(L, path, ckpt_checkpoint_root(cp), &options, metadata_lost);
   }
   read_options(L, &options, NULL, path);
   ckpt_document **box = lua_newuserdatauv(L, sizeof *box, 0);
   *box = NULL;
   luaL_setmetatable(L, T_DOCUMENT);
   if (ckpt_document_new(box, &err) != CKPT_OK) return ckpt_lua_fail(L, &err);
-  return save(L, path, ckpt_lua_to_value(L, 2, *box), &options);
+  return save(L, path, ckpt_lua_to_value(L, 2, *box), &options, false);
 }
 
 void ckpt_lua_open_save(lua_State *L) {

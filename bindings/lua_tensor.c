@@ -82,54 +82,6 @@ static int tensor_sha256(lua_State *L) {
   return 1;
 }
 
-/* A field of the options table at `index` (or none). */
-static double option_number(lua_State *L, int index, const char *name) {
-  lua_getfield(L, index, name);
-  double v = luaL_optnumber(L, -1, 0);
-  lua_pop(L, 1);
-  if (!(v >= 0)) luaL_error(L, "%s must be a number that is not negative", name);
-  return v;
-}
-
-static ckpt_compare_options check_tolerances(lua_State *L, int index) {
-  ckpt_compare_options o = {0};
-  if (lua_isnoneornil(L, index)) return o;
-  luaL_checktype(L, index, LUA_TTABLE);
-  o.atol = option_number(L, index, "atol");
-  o.rtol = option_number(L, index, "rtol");
-  lua_getfield(L, index, "equal_nan");
-  o.equal_nan = lua_toboolean(L, -1);
-  lua_pop(L, 1);
-  return o;
-}
-
-static void set_integer(lua_State *L, const char *name, lua_Integer v) {
-  lua_pushinteger(L, v);
-  lua_setfield(L, -2, name);
-}
-
-static void set_number(lua_State *L, const char *name, lua_Number v) {
-  lua_pushnumber(L, v);
-  lua_setfield(L, -2, name);
-}
-
-/* t:compare(u [, { atol, rtol, equal_nan }]) -> { differing, beyond, unordered, first, max_abs, max_rel } */
-static int tensor_compare(lua_State *L) {
-  ckpt_error err;
-  ckpt_comparison r = {0};
-  ckpt_compare_options options = check_tolerances(L, 3);
-  if (ckpt_tensor_compare(&r, ckpt_lua_check_tensor(L, 1), ckpt_lua_check_tensor(L, 2), &options, &err) != CKPT_OK)
-    return ckpt_lua_fail(L, &err);
-  lua_createtable(L, 0, 6);
-  set_integer(L, "differing", r.differing);
-  set_integer(L, "beyond", r.beyond);
-  set_integer(L, "unordered", r.unordered);
-  if (r.first >= 0) set_integer(L, "first", r.first + 1);
-  set_number(L, "max_abs", r.max_abs);
-  set_number(L, "max_rel", r.max_rel);
-  return 1;
-}
-
 /* ---- making ---- */
 
 ckpt_status ckpt_lua_tensor_clone(ckpt_tensor **out, const ckpt_tensor *t, ckpt_error *err) {
@@ -205,24 +157,22 @@ static int tensor_index(lua_State *L) {
 }
 
 void ckpt_lua_open_tensor(lua_State *L) {
+  static const char *const fields[] = {"shape", "dtype", "ndim", "numel", "nbytes", "offset", "requires_grad", NULL};
   static const luaL_Reg meta[] = {{"__gc", tensor_gc},
                                   {"__close", tensor_gc},
                                   {"__tostring", tensor_tostring},
                                   {"__index", tensor_index},
                                   {NULL, NULL}};
-  static const luaL_Reg methods[] = {{"stride", tensor_stride},
-                                     {"is_contiguous", tensor_is_contiguous},
-                                     {"is_meta", tensor_is_meta},
-                                     {"shares_storage", tensor_shares_storage},
-                                     {"sha256", tensor_sha256},
-                                     {"compare", tensor_compare},
-                                     {"clone", tensor_clone},
-                                     {"copy_", tensor_copy},
-                                     {NULL, NULL}};
+  static const luaL_Reg methods[] = {{"stride", tensor_stride},   {"is_contiguous", tensor_is_contiguous},
+                                     {"is_meta", tensor_is_meta}, {"shares_storage", tensor_shares_storage},
+                                     {"sha256", tensor_sha256},   {"clone", tensor_clone},
+                                     {"copy_", tensor_copy},      {NULL, NULL}};
   ckpt_lua_new_type(L, CKPT_T_TENSOR, meta, methods);
   luaL_getmetatable(L, CKPT_T_TENSOR);
   lua_getfield(L, -1, "__methods"); /* metatable, its methods */
   ckpt_lua_tensor_numbers(L);
   ckpt_lua_tensor_ops(L);
+  ckpt_lua_tensor_compare(L);
   lua_pop(L, 2);
+  ckpt_lua_set_fields(L, CKPT_T_TENSOR, fields);
 }

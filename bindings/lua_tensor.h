@@ -1,6 +1,7 @@
 /*
  * lua_tensor.h - what the files of type ckpt.tensor share: lua_tensor.c has the type, its fields and the making of
- * tensors, lua_tensor_numbers.c numbers in and out, lua_tensor_ops.c views, computed tensors and statistics.
+ * tensors, lua_tensor_numbers.c numbers in and out, lua_tensor_ops.c views, computed tensors and statistics,
+ * lua_tensor_compare.c comparison.
  */
 #ifndef CKPT_LUA_TENSOR_H
 #define CKPT_LUA_TENSOR_H
@@ -19,9 +20,10 @@ ckpt_status ckpt_lua_tensor_clone(ckpt_tensor **out, const ckpt_tensor *t, ckpt_
 /* The name of a dtype, or raises. */
 ckpt_dtype ckpt_lua_check_dtype(lua_State *L, int index);
 
-/* The methods of the two other files, into the table on the top. */
+/* The methods of the other files, into the table on the top. */
 void ckpt_lua_tensor_numbers(lua_State *L);
 void ckpt_lua_tensor_ops(lua_State *L);
+void ckpt_lua_tensor_compare(lua_State *L);
 
 /* A boolean, integer, float or { re, im } at `index`; raises as for argument `arg`. */
 ckpt_scalar ckpt_lua_check_scalar(lua_State *L, int index, int arg);

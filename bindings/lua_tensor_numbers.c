@@ -33,7 +33,7 @@ ckpt_scalar ckpt_lua_check_scalar(lua_State *L, int index, int arg) {
       v.real = check_part(L, index, arg, 1);
       v.imag = check_part(L, index, arg, 2);
       return v;
-    default: luaL_typeerror(L, arg, "number"); return v;
+    default: luaL_argerror(L, arg, lua_pushfstring(L, "number expected, got %s", luaL_typename(L, index))); return v;
   }
 }
 

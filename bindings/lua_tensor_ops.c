@@ -161,16 +161,20 @@ static int tensor_expand(lua_State *L) {
   return ckpt_lua_tensor_made(L, ckpt_tensor_expand(made, t, n, shape, &err), made, &err);
 }
 
+static bool add_up(size_t n, const int64_t *sizes, int64_t wanted) {
+  int64_t sum = 0;
+  for (size_t i = 0; i < n; i++)
+    if (sizes[i] < 0 || __builtin_add_overflow(sum, sizes[i], &sum)) return false;
+  return sum == wanted;
+}
+
 /* Pieces of `sizes` along a dimension, as a list. */
 static int push_pieces(lua_State *L, const ckpt_tensor *t, size_t n, const int64_t *sizes, int dim) {
   ckpt_error err;
-  int64_t first = 0, sum = 0;
-  for (size_t i = 0; i < n; i++)
-    if (sizes[i] < 0 || __builtin_add_overflow(sum, sizes[i], &sum)) sum = -1;
-  if (sum != ckpt_tensor_shape(t)[dim]) {
+  int64_t first = 0, size = ckpt_tensor_shape(t)[dim];
+  if (!add_up(n, sizes, size)) {
     luaL_pushfail(L);
-    lua_pushfstring(L, "the sizes do not add up to the %I entries of the dimension",
-                    (lua_Integer)ckpt_tensor_shape(t)[dim]);
+    lua_pushfstring(L, "the sizes do not add up to the %I entries of the dimension", (lua_Integer)size);
     lua_pushstring(L, ckpt_status_name(CKPT_E_SHAPE));
     return 3;
   }
@@ -341,6 +345,7 @@ static const ckpt_tensor **check_tensors(lua_State *L, int arg, size_t *n) {
 int ckpt_lua_cat(lua_State *L) {
   ckpt_error err;
   size_t n;
+  lua_settop(L, 2);
   const ckpt_tensor **list = check_tensors(L, 1, &n);
   int dim = opt_dim(L, 2, ckpt_tensor_ndim(list[0]), 0);
   ckpt_tensor **made = ckpt_lua_tensor_box(L);
@@ -351,6 +356,7 @@ int ckpt_lua_cat(lua_State *L) {
 int ckpt_lua_stack(lua_State *L) {
   ckpt_error err;
   size_t n;
+  lua_settop(L, 2);
   const ckpt_tensor **list = check_tensors(L, 1, &n);
   int dim = opt_dim(L, 2, ckpt_tensor_ndim(list[0]) + 1, 0);
   ckpt_tensor **made = ckpt_lua_tensor_box(L);

@@ -44,6 +44,17 @@ void ckpt_lua_new_type(lua_State *L, const char *name, const luaL_Reg *meta, con
   lua_pop(L, 1);
 }
 
+void ckpt_lua_set_fields(lua_State *L, const char *type, const char *const *names) {
+  luaL_getmetatable(L, type);
+  lua_newtable(L);
+  for (lua_Integer i = 0; names[i] != NULL; i++) {
+    lua_pushstring(L, names[i]);
+    lua_rawseti(L, -2, i + 1);
+  }
+  lua_setfield(L, -2, "__fields");
+  lua_pop(L, 1);
+}
+
 typedef struct box {
   void *object; /* first: a box is also a void ** */
   lua_Integer *live;

@@ -26,9 +26,16 @@ void ckpt_lua_open_value(lua_State *L);
 void ckpt_lua_open_checkpoint(lua_State *L);
 void ckpt_lua_open_save(lua_State *L);
 void ckpt_lua_open_checkpointer(lua_State *L);
+void ckpt_lua_open_inside(lua_State *L);
 
 /* A metatable with __name, __metatable = false and these functions; `methods` go behind __index unless it has one. */
 void ckpt_lua_new_type(lua_State *L, const char *name, const luaL_Reg *meta, const luaL_Reg *methods);
+
+/* The names that a type's __index knows beside its methods, NULL at the end: for ckpt.api. */
+void ckpt_lua_set_fields(lua_State *L, const char *type, const char *const *names);
+
+/* ckpt.api, of the module's table on the top. */
+void ckpt_lua_open_api(lua_State *L);
 
 /* An empty box of a type; counted in ckpt.live() until it is emptied. */
 void **ckpt_lua_new_box(lua_State *L, const char *type);
@@ -67,6 +74,17 @@ int ckpt_lua_push_state_dict_of(lua_State *L, const ckpt_value *root, const char
 
 /* Scalars become Lua's own, the rest a box over (document, value). The document is retained. */
 void ckpt_lua_push_value(lua_State *L, ckpt_document *doc, ckpt_value *v);
+
+/* The value in a box, or NULL if there is no box at `index`; a box over any value. */
+ckpt_value *ckpt_lua_test_value(lua_State *L, int index, ckpt_document **doc);
+void ckpt_lua_push_box(lua_State *L, ckpt_document *doc, ckpt_value *v);
+
+/*
+ * A tensor of a file that is more than a tensor (a Parameter, one with attributes, a subclass) keeps its value, so that
+ * it is saved again as what it was. tensor_value gives that, or NULL.
+ */
+void ckpt_lua_push_tensor_value(lua_State *L, ckpt_document *doc, ckpt_value *v);
+ckpt_value *ckpt_lua_tensor_value(lua_State *L, int index, ckpt_document **doc);
 
 /* The value of what lies at `index`, built in `doc`. Raises for what has no Python counterpart. */
 ckpt_value *ckpt_lua_to_value(lua_State *L, int index, ckpt_document *doc);

@@ -49,7 +49,7 @@ void ckpt_lua_push_value(lua_State *L, ckpt_document *doc, ckpt_value *v) {
     case CKPT_INT: lua_pushinteger(L, v->as.integer); break;
     case CKPT_FLOAT: lua_pushnumber(L, v->as.number); break;
     case CKPT_STR: lua_pushlstring(L, v->as.text.bytes, v->as.text.n); break;
-    case CKPT_TENSOR: ckpt_lua_push_tensor(L, v->as.tensor); break;
+    case CKPT_TENSOR: ckpt_lua_push_tensor_value(L, doc, v); break;
     default: ckpt_lua_push_box(L, doc, v);
   }
 }

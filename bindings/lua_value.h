@@ -56,12 +56,6 @@ const char *ckpt_lua_mark_kind(ckpt_lua_mark mark);
 /* The value of a box; *doc is the document that it keeps. Raises for anything else. */
 ckpt_value *ckpt_lua_check_value(lua_State *L, int index, ckpt_document **doc);
 
-/* The value in a box, or NULL if there is no box at `index`. */
-ckpt_value *ckpt_lua_test_value(lua_State *L, int index, ckpt_document **doc);
-
-/* A box over any value, also over a scalar or a tensor. */
-void ckpt_lua_push_box(lua_State *L, ckpt_document *doc, ckpt_value *v);
-
 /* A box over what lies at `index`, in a new document. */
 void ckpt_lua_push_built(lua_State *L, int index);
 

@@ -33,9 +33,11 @@ CKPT_API int luaopen_ckpt(lua_State *L) {
   ckpt_lua_state_dict_functions(L);
   ckpt_lua_open_checkpoint(L);
   ckpt_lua_open_save(L);
+  ckpt_lua_open_inside(L);
   ckpt_lua_open_checkpointer(L);
   set_dtypes(L);
   lua_pushliteral(L, CKPT_VERSION);
   lua_setfield(L, -2, "version");
+  ckpt_lua_open_api(L);
   return 1;
 }

@@ -110,7 +110,7 @@ static void add_block(block *a, const block *b, const operand *x, carrier c, siz
 /* `to` = what `to` holds, combined with the logical elements of `from` (NULL: with x alone). */
 static void combine_all(unsigned char *to, const ckpt_tensor *result, const ckpt_tensor *from, const void *data,
                         combine f, const operand *x) {
-  block a, b;
+  block a, b = {{0}}; /* b: of no use to an operation with a number */
   unsigned char gathered[BLOCK * CKPT_ELEMENT_MAX / 2];
   ckpt_dtype dtype = ckpt_tensor_dtype(result), part = ckpt_dtype_part(dtype);
   carrier c = carrier_of(dtype);
@@ -175,9 +175,9 @@ static ckpt_status make_operand(operand *out, ckpt_dtype dtype, ckpt_scalar v, c
     cast_parts(&out->whole, CKPT_I64, bytes, dtype, 1);
     return CKPT_OK;
   }
-  CKPT_TRY(ckpt_element_encode(bytes, part == dtype ? CKPT_F64 : CKPT_C128, v, err));
   if (part == dtype && v.kind == CKPT_SCALAR_COMPLEX && v.imag != 0)
-    return ckpt_element_encode(bytes, dtype, v, err); /* the reason */
+    return ckpt_element_encode(bytes, dtype, v, err); /* says why not */
+  CKPT_TRY(ckpt_element_encode(bytes, part == dtype ? CKPT_F64 : CKPT_C128, v, err));
   memcpy(out->wide, bytes, part == dtype ? sizeof(double) : 2 * sizeof(double));
   for (int i = 0; i < 2; i++) out->single[i] = (float)out->wide[i];
   return CKPT_OK;

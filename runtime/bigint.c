@@ -68,7 +68,7 @@ ckpt_status ckpt_bigint_hex(char **out, size_t *n, const ckpt_value *v, ckpt_err
   text[length++] = 'x';
   size_t start = length;
   for (size_t i = 2 * bytes; i-- > 0;) {
-    unsigned digit = copy[i / 2] >> (i % 2 * 4) & 15u;
+    unsigned digit = (unsigned)copy[i / 2] >> (i % 2 * 4) & 15u;
     if (digit != 0 || length > start) text[length++] = digits[digit];
   }
   text[length] = '\0';

@@ -82,29 +82,45 @@ static void load_block(block *b, const unsigned char *from, ckpt_dtype dtype, si
 
 /* ---- to integers ---- */
 
-static int64_t bounded(double v, double low, double high) {
-  if (isnan(v)) return 0;
-  v = trunc(v);
-  if (v < low) return (int64_t)low;
-  return v >= high ? (int64_t)(high / 2) - 1 + (int64_t)(high / 2) : (int64_t)v;
-}
+/* What an integer dtype holds: numbers of [low, high), beyond them bottom and top. */
+typedef struct limits {
+  double low, high;
+  int64_t bottom, top; /* uint64 by its bits */
+} limits;
 
-static int64_t double_to_whole(double v, ckpt_dtype dtype) {
+static limits limits_of(ckpt_dtype dtype) {
   int bits = 8 * (int)ckpt_dtype_size(dtype);
-  if (dtype == CKPT_BOOL) return v != 0; /* NaN is true, as in C and PyTorch */
-  if (dtype == CKPT_U8) bits = 64;       /* PyTorch's way there: by int64, so that -1 is 255 on every machine */
-  if (dtype == CKPT_U8 || ckpt_dtype_numeric(dtype) == CKPT_NUM_INT)
-    return bounded(v, -ldexp(1, bits - 1), ldexp(1, bits - 1));
-  if (bits < 64) return bounded(v, 0, ldexp(1, bits));
-  if (!(v > 0)) return 0;
-  return v >= ldexp(1, 64) ? -1 : (int64_t)(uint64_t)v;
+  bool is_signed = ckpt_dtype_numeric(dtype) == CKPT_NUM_INT;
+  if (dtype == CKPT_U8) { /* PyTorch's way there: by int64, so that -1 is 255 on every machine */
+    bits = 64;
+    is_signed = true;
+  }
+  if (is_signed)
+    return (limits){-ldexp(1, bits - 1), ldexp(1, bits - 1), INT64_MIN >> (64 - bits), INT64_MAX >> (64 - bits)};
+  return (limits){0, ldexp(1, bits), 0, (int64_t)(UINT64_MAX >> (64 - bits))};
 }
 
+static int64_t double_to_whole(double v, const limits *l) {
+  if (isnan(v)) return 0;
+  if (v <= l->low) return l->bottom;
+  if (v >= l->high) return l->top;
+  return v < 0x1p63 ? (int64_t)v : (int64_t)(uint64_t)v;
+}
+
+static void make_truth(block *b, carrier from, size_t n) {
+  for (size_t i = 0; from == DOUBLE && i < n; i++) b->whole[i] = b->wide[i] != 0; /* NaN is true, as in C and PyTorch */
+  for (size_t i = n; from == SINGLE && i-- > 0;) b->whole[i] = b->single[i] != 0;
+}
+
+/* float32 from the end: what is written lies behind what is still to be read */
 static void make_whole(block *b, carrier from, ckpt_dtype to, size_t n) {
-  if (from == DOUBLE)
-    for (size_t i = 0; i < n; i++) b->whole[i] = double_to_whole(b->wide[i], to);
-  else if (from == SINGLE) /* from the end: what is written lies behind what is still to be read */
-    for (size_t i = n; i-- > 0;) b->whole[i] = double_to_whole((double)b->single[i], to);
+  if (to == CKPT_BOOL) {
+    make_truth(b, from, n);
+    return;
+  }
+  const limits l = limits_of(to);
+  for (size_t i = 0; from == DOUBLE && i < n; i++) b->whole[i] = double_to_whole(b->wide[i], &l);
+  for (size_t i = n; from == SINGLE && i-- > 0;) b->whole[i] = double_to_whole((double)b->single[i], &l);
 }
 
 static void store_whole(unsigned char *to, ckpt_dtype dtype, const int64_t *v, size_t n) {

@@ -105,13 +105,20 @@ static const void *bytes_of(const side *s, unsigned char *room, int64_t at, int6
   return room;
 }
 
+static void cast(void *to, ckpt_dtype to_dtype, const void *from, ckpt_dtype from_dtype, size_t n) {
+  if (to_dtype == from_dtype)
+    memcpy(to, from, n * ckpt_dtype_size(to_dtype));
+  else
+    ckpt_cast_run(to, to_dtype, from, from_dtype, n);
+}
+
 /* The n elements as int64 or double, (re, im) pairs for complex. A real number's imaginary part is 0. */
 static void widen(block *to, const job *j, const side *s, const void *bytes, int64_t n) {
   if (j->lane == LANE_INT) {
-    ckpt_cast_run(to->ints, CKPT_I64, bytes, s->parts, (size_t)n);
+    cast(to->ints, CKPT_I64, bytes, s->parts, (size_t)n);
     return;
   }
-  ckpt_cast_run(to->reals, CKPT_F64, bytes, s->parts, (size_t)n * (s->complex ? 2 : 1));
+  cast(to->reals, CKPT_F64, bytes, s->parts, (size_t)n * (s->complex ? 2 : 1));
   if (j->lane != LANE_COMPLEX || s->complex) return;
   for (int64_t i = n - 1; i >= 0; i--) {
     to->reals[2 * i] = to->reals[i];

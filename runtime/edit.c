@@ -188,6 +188,7 @@ ckpt_status ckpt_value_set_state(ckpt_value *v, ckpt_value *state, ckpt_error *e
   else if (v->kind == CKPT_OBJECT && v->made->how != CKPT_BY_PERSID)
     v->as.object->state = state;
   else
-    return wrong_kind(v, "object or OrderedDict", err);
+    return ckpt_fail(err, CKPT_E_TYPE, -1, "a %s has no state: objects and OrderedDicts have",
+                     ckpt_kind_name(ckpt_value_kind(v)));
   return CKPT_OK;
 }

@@ -26,9 +26,9 @@ static ckpt_status whole_of(ckpt_scalar *v, ckpt_dtype dtype, ckpt_error *err) {
   if (v->real != trunc(v->real))
     return ckpt_fail(err, CKPT_E_TYPE, -1, "%g is no whole number, %s holds nothing else", v->real,
                      ckpt_dtype_name(dtype));
-  if (v->real < -0x1p63 || !(v->real < 0x1p64))
+  if (v->real < -ldexp(1, 63) || v->real >= ldexp(1, 64))
     return ckpt_fail(err, CKPT_E_RANGE, -1, "%g does not fit %s", v->real, ckpt_dtype_name(dtype));
-  bool large = v->real >= 0x1p63;
+  bool large = v->real >= ldexp(1, 63);
   v->whole = large ? (int64_t)(uint64_t)v->real : (int64_t)v->real;
   v->kind = large ? CKPT_SCALAR_UINT : CKPT_SCALAR_INT;
   return CKPT_OK;
@@ -78,8 +78,7 @@ static ckpt_status encode_double(unsigned char *out, ckpt_dtype dtype, double v,
   double back;
   cast_or_copy(out, dtype, &v, CKPT_F64);
   cast_or_copy(&back, CKPT_F64, out, dtype);
-  if (is_lost(v, back, dtype))
-    return ckpt_fail(err, CKPT_E_RANGE, -1, "%g does not fit %s", v, ckpt_dtype_name(dtype));
+  if (is_lost(v, back, dtype)) return ckpt_fail(err, CKPT_E_RANGE, -1, "%g does not fit %s", v, ckpt_dtype_name(dtype));
   return CKPT_OK;
 }
 

@@ -25,12 +25,16 @@ static void add_paths(const char **list, size_t *n, const ckpt_listing_entry *e)
   for (size_t i = 0; i < e->n_aliases; i++) list[(*n)++] = e->aliases[i];
 }
 
-/* An empty dict as a whole is a flat dict without tensors: nothing of it is lost. */
+static bool is_container(const ckpt_value *v) {
+  return v->kind == CKPT_DICT || v->kind == CKPT_LIST || v->kind == CKPT_TUPLE;
+}
+
+/* An empty container as a whole is a flat dict without tensors: nothing of it is lost. */
 static void sort_out(ckpt_flat *f, const ckpt_value *root, ckpt_flat_takes takes) {
   for (size_t i = 0; i < ckpt_listing_count(f->listing); i++) {
     const ckpt_listing_entry *e = ckpt_listing_entry_at(f->listing, i);
     const ckpt_tensor *t = ckpt_value_tensor(e->value);
-    if (e->value == root && root->kind == CKPT_DICT) continue;
+    if (e->value == root && is_container(root)) continue;
     if (t == NULL)
       add_paths(f->lost, &f->n_lost, e);
     else if (takes(t))

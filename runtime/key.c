@@ -167,6 +167,25 @@ size_t ckpt_key_hash(const ckpt_value *v) {
   return (size_t)(h ^ h >> 29);
 }
 
+static bool is_mutable(const ckpt_value *v) {
+  return v->kind == CKPT_LIST || v->kind == CKPT_DICT || v->kind == CKPT_SET || v->kind == CKPT_BYTEARRAY;
+}
+
 bool ckpt_value_is_hashable(const ckpt_value *v) {
-  return v->kind != CKPT_LIST && v->kind != CKPT_DICT && v->kind != CKPT_SET && v->kind != CKPT_BYTEARRAY;
+  const ckpt_value *stack[CKPT_KEY_DEPTH];
+  size_t places[CKPT_KEY_DEPTH] = {0}, n = 1;
+  stack[0] = v;
+  for (size_t steps = 0; n > 0 && steps < MAX_STEPS; steps++) {
+    const ckpt_value *x = stack[n - 1];
+    if (is_mutable(x)) return false;
+    if (x->kind != CKPT_TUPLE || places[n - 1] == x->as.seq.n) {
+      n--;
+      continue;
+    }
+    const ckpt_value *next = x->as.seq.items[places[n - 1]++];
+    if (n == CKPT_KEY_DEPTH) continue;
+    stack[n] = next;
+    places[n++] = 0;
+  }
+  return true;
 }

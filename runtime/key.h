@@ -21,7 +21,7 @@ size_t ckpt_key_hash(const ckpt_value *v);
 /* Equality of what has no parts: numbers, texts, classes, None. False for any other kind, even for one value. */
 bool ckpt_atom_equal(const ckpt_value *a, const ckpt_value *b);
 
-/* True for what can be a key or an item of a set in Python; false for lists, dicts, sets and bytearrays. */
+/* True for what can be a key or an item of a set in Python: no list, dict, set or bytearray, and no tuple of such. */
 bool ckpt_value_is_hashable(const ckpt_value *v);
 
 #endif

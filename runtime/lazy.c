@@ -5,22 +5,34 @@
 
 /* ---- computing ---- */
 
-static ckpt_status add_part(unsigned char *to, const ckpt_lazy *lazy, size_t i, ckpt_error *err) {
+/* The bytes of the source that is being added; a source that follows itself is read once. */
+typedef struct reading {
+  const ckpt_tensor *source;
   const void *data;
   void *owned;
-  const ckpt_tensor *source = lazy->sources[i];
-  if (ckpt_tensor_numel(source) == 0) return CKPT_OK;
-  CKPT_TRY(ckpt_tensor_read(&data, &owned, source, err));
-  lazy->op->part(to, lazy, i, data);
-  free(owned);
+} reading;
+
+static ckpt_status read_source(reading *r, const ckpt_tensor *source, ckpt_error *err) {
+  if (r->source == source) return CKPT_OK;
+  free(r->owned);
+  *r = (reading){NULL, NULL, NULL};
+  CKPT_TRY(ckpt_tensor_read(&r->data, &r->owned, source, err));
+  r->source = source;
   return CKPT_OK;
 }
 
 static ckpt_status compute(unsigned char *to, const ckpt_lazy *lazy, ckpt_error *err) {
+  reading r = {NULL, NULL, NULL};
+  ckpt_status st = CKPT_OK;
   if (ckpt_tensor_numel(lazy->result) == 0) return CKPT_OK;
   if (lazy->op->begin != NULL) lazy->op->begin(to, lazy);
-  for (size_t i = 0; i < lazy->n_sources; i++) CKPT_TRY(add_part(to, lazy, i, err));
-  return CKPT_OK;
+  for (size_t i = 0; st == CKPT_OK && i < lazy->n_sources; i++) {
+    if (ckpt_tensor_numel(lazy->sources[i]) == 0) continue;
+    st = read_source(&r, lazy->sources[i], err);
+    if (st == CKPT_OK) lazy->op->part(to, lazy, i, r.data);
+  }
+  free(r.owned);
+  return st;
 }
 
 static ckpt_status fetch(unsigned char **out, bool *heap, void *context, ckpt_error *err) {

@@ -16,6 +16,7 @@ enum { MAX_REVISITS = 1000000, MAX_PATHS = 1 << 28 /* bytes of all paths togethe
 typedef struct place {
   const ckpt_value *value;
   size_t next, path; /* next child; length of the path that leads here */
+  bool in_object;    /* this is an opaque object, or lies in one */
 } place;
 
 struct ckpt_listing {
@@ -24,8 +25,7 @@ struct ckpt_listing {
   size_t n, capacity;
 };
 
-/* What is listed: tensors and objects; with LEAVES (see listing.h) what holds nothing; or all there is. */
-typedef enum extent { PLAIN, LEAVES, EVERYTHING } extent;
+typedef enum listing_kind { OF_NOTE, LEAVES, EVERYTHING } listing_kind; /* OF_NOTE: tensors and opaque objects */
 
 typedef struct walk {
   ckpt_listing *list;
@@ -36,14 +36,14 @@ typedef struct walk {
   ckpt_ptrmap entries;  /* value -> its entry */
   ckpt_ptrmap storages; /* storage -> group */
   size_t n_storages, n_aliases, revisits;
-  extent extent;
+  listing_kind kind;
   bool attribute; /* the child at hand is an attribute of an OrderedDict */
   ckpt_error *err;
 } walk;
 
 /* What a listing for people leaves out is an error in one that a file is written from. */
 static ckpt_status too_many(const walk *w, const char *what) {
-  if (w->extent != LEAVES) return CKPT_OK;
+  if (w->kind != LEAVES) return CKPT_OK;
   return ckpt_fail(w->err, CKPT_E_LIMIT, -1, "too many %s: shared values are reached in more ways than are counted",
                    what);
 }
@@ -108,7 +108,8 @@ static ckpt_status enter(walk *w, const ckpt_value *v) {
     w->places = more;
     w->capacity = capacity;
   }
-  w->places[w->n++] = (place){v, 0, w->path.length};
+  bool in_object = ckpt_value_is_opaque(v) || (w->n > 0 && w->places[w->n - 1].in_object);
+  w->places[w->n++] = (place){v, 0, w->path.length, in_object};
   return ckpt_ptrmap_set(&w->seen, v, 0, w->err);
 }
 
@@ -124,16 +125,16 @@ static bool is_leaf(const walk *w, const ckpt_value *v) {
 }
 
 static ckpt_status check_name(const walk *w, const ckpt_value *v) {
-  if (w->extent != LEAVES || v->kind != CKPT_TENSOR || memchr(w->path.text, '\0', w->path.length) == NULL)
-    return CKPT_OK;
+  bool whole = memchr(w->path.text, 0, w->path.length) == NULL;
+  if (w->kind != LEAVES || v->kind != CKPT_TENSOR || whole) return CKPT_OK;
   return ckpt_fail(w->err, CKPT_E_UNSUPPORTED, -1, "the path of a tensor holds a NUL: it begins '%.200s'",
                    w->path.text);
 }
 
 /* A value at the current path: list it, note an alias, go into it. */
 static ckpt_status visit(walk *w, const ckpt_value *v) {
-  if (w->extent == LEAVES && is_leaf(w, v)) return add_entry(w, v);
-  bool listed = w->extent == EVERYTHING || v->kind == CKPT_TENSOR || ckpt_value_is_opaque(v);
+  if (w->kind == LEAVES && is_leaf(w, v)) return w->n > 0 && w->places[w->n - 1].in_object ? CKPT_OK : add_entry(w, v);
+  bool listed = w->kind == EVERYTHING || v->kind == CKPT_TENSOR || ckpt_value_is_opaque(v);
   size_t at = listed && has_identity(v) ? ckpt_ptrmap_get(&w->entries, v) : SIZE_MAX;
   CKPT_TRY(check_name(w, v));
   if (listed) CKPT_TRY(at == SIZE_MAX ? add_entry(w, v) : add_alias(w, at));
@@ -148,6 +149,7 @@ static ckpt_status step(walk *w) {
   place *p = &w->places[w->n - 1];
   const ckpt_value *v = NULL;
   ckpt_path_cut(&w->path, p->path);
+  w->attribute = p->value->kind == CKPT_DICT && p->next >= ckpt_value_pair_count(p->value);
   if (w->revisits > 0 && ++w->revisits > MAX_REVISITS) w->revisits = MAX_REVISITS;
   w->attribute = p->value->kind == CKPT_DICT && p->next >= ckpt_value_pair_count(p->value);
   CKPT_TRY(ckpt_value_child(&v, &w->path, p->value, p->next++, w->err));
@@ -163,9 +165,9 @@ static ckpt_status run(walk *w, const ckpt_value *root) {
   return CKPT_OK;
 }
 
-static ckpt_status list(ckpt_listing **out, const ckpt_value *root, extent which, ckpt_error *err) {
+static ckpt_status make(ckpt_listing **out, const ckpt_value *root, listing_kind kind, ckpt_error *err) {
   ckpt_error here = {0};
-  walk w = {.list = calloc(1, sizeof(ckpt_listing)), .extent = which, .err = &here};
+  walk w = {.list = calloc(1, sizeof(ckpt_listing)), .kind = kind, .err = &here};
   if (w.list != NULL) w.list->arena.limit = MAX_PATHS;
   ckpt_status st = w.list == NULL ? ckpt_fail_nomem(&here, sizeof(ckpt_listing)) : run(&w, root);
   ckpt_path_free(&w.path);
@@ -183,15 +185,15 @@ static ckpt_status list(ckpt_listing **out, const ckpt_value *root, extent which
 }
 
 ckpt_status ckpt_listing_new(ckpt_listing **out, const ckpt_value *root, ckpt_error *err) {
-  return list(out, root, PLAIN, err);
+  return make(out, root, OF_NOTE, err);
 }
 
 ckpt_status ckpt_listing_everything(ckpt_listing **out, const ckpt_value *root, ckpt_error *err) {
-  return list(out, root, EVERYTHING, err);
+  return make(out, root, EVERYTHING, err);
 }
 
 ckpt_status ckpt_listing_leaves(ckpt_listing **out, const ckpt_value *root, ckpt_error *err) {
-  return list(out, root, LEAVES, err);
+  return make(out, root, LEAVES, err);
 }
 
 void ckpt_listing_free(ckpt_listing *listing) {

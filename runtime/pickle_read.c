@@ -350,10 +350,15 @@ static ckpt_status op_stack_global(ckpt_machine *m, ckpt_error *err) {
                            err);
 }
 
-/* The arguments as a tuple, which all but a bare argument are. */
-static ckpt_status check_args(ckpt_value **args, ckpt_machine *m, ckpt_how how, ckpt_error *err) {
+/* TorchScript's classes; PyTorch's C++ pickler gives the value of such an enum as it is, not in a tuple. */
+static bool takes_bare_argument(const ckpt_value *callable) {
+  return callable->kind == CKPT_CLASS && strncmp(callable->as.text.bytes, "__torch__.", 10) == 0;
+}
+
+static ckpt_status check_args(ckpt_value **args, ckpt_machine *m, ckpt_how how, const ckpt_value *callable,
+                              ckpt_error *err) {
   if (how == CKPT_BY_PERSID || (*args)->kind == CKPT_TUPLE) return CKPT_OK;
-  if (how != CKPT_BY_REDUCE || !m->hooks->bare_argument)
+  if (how != CKPT_BY_REDUCE || !takes_bare_argument(callable))
     return ckpt_machine_fail(m, err, CKPT_E_CORRUPT, "constructor arguments that are no tuple");
   CKPT_TRY(push_seq(m, CKPT_TUPLE, args, 1, err));
   return ckpt_machine_pop(args, m, err);
@@ -364,7 +369,7 @@ static ckpt_status push_object(ckpt_machine *m, ckpt_how how, ckpt_value *callab
                                ckpt_value *kwargs, ckpt_error *err) {
   if (callable != NULL && callable->kind != CKPT_CLASS && callable->kind != CKPT_OBJECT)
     return ckpt_machine_fail(m, err, CKPT_E_CORRUPT, "an object made by something that is no class or function");
-  CKPT_TRY(check_args(&args, m, how, err));
+  CKPT_TRY(check_args(&args, m, how, callable, err));
   ckpt_value *v = ckpt_value_make_object(m->doc, how, callable, args, err);
   if (v == NULL) return ckpt_machine_push(m, NULL, err);
   v->made->kwargs = kwargs;

@@ -12,7 +12,6 @@ typedef struct ckpt_pickle_hooks {
   void *context;
   ckpt_status (*persid)(void *context, ckpt_value *object, ckpt_error *err); /* made->args is the id */
   ckpt_status (*built)(void *context, ckpt_value *object, ckpt_error *err);  /* after REDUCE and NEWOBJ */
-  bool bare_argument; /* REDUCE may have one argument that is no tuple, as PyTorch's C++ pickler writes enums */
   /* Before BUILD gives `state` to what may not be an OBJECT; *done: it has been taken. */
   ckpt_status (*state)(bool *done, void *context, ckpt_value *to, ckpt_value *state, ckpt_error *err);
   /* The object that a persistent id names, where there is one already; NULL: persid makes something of a new one. */

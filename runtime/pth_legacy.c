@@ -194,7 +194,6 @@ static ckpt_status find_storages(stream *s, ckpt_error *err) {
 /* ---- the values ---- */
 
 typedef struct values {
-  const stream *stream;
   ckpt_pickle_hooks torch;
   ckpt_legacy_views *views;
   ckpt_torch_old old;
@@ -204,10 +203,8 @@ static ckpt_status get_storage(ckpt_storage **out, void *context, const char *ke
                                ckpt_error *err) {
   const stream *s = context;
   const place *p = &s->places[ckpt_strmap_get(&s->by_key, key, strlen(key))]; /* every id has been noted */
-  (void)swap_unit;
-  if (bytes != p->numel * p->itemsize)
-    return ckpt_fail(err, CKPT_E_CORRUPT, -1, "storage '%.64s' has another size here than before", key);
-  return ckpt_storage_span(out, s->map, p->offset, bytes, err);
+  (void)bytes, (void)swap_unit; /* the builder compares; the stream is little-endian whatever wrote it */
+  return ckpt_storage_span(out, s->map, p->offset, p->numel * p->itemsize, err);
 }
 
 static ckpt_status on_persid(void *context, ckpt_value *v, ckpt_error *err) {
@@ -232,7 +229,7 @@ static ckpt_status on_state(bool *done, void *context, ckpt_value *to, ckpt_valu
 }
 
 static ckpt_status build(ckpt_document *doc, stream *s, ckpt_torch_builder *torch, ckpt_error *err) {
-  values b = {.stream = s, .torch = ckpt_torch_builder_hooks(torch)};
+  values b = {.torch = ckpt_torch_builder_hooks(torch)};
   ckpt_pickle_hooks hooks = {.context = &b, .persid = on_persid, .built = on_built, .state = on_state};
   ckpt_value *root = NULL;
   CKPT_TRY(ckpt_legacy_views_new(&b.views, doc, s->map, err));

@@ -202,14 +202,10 @@ static ckpt_status check_alike(const ckpt_tensor *first, const ckpt_tensor *t, i
                    dim < 0 ? "" : " beside the dimension that they are joined along");
 }
 
-static ckpt_status check_list(size_t n, const ckpt_tensor *const *tensors, const char *what, ckpt_error *err) {
-  if (n == 0) return ckpt_fail(err, CKPT_E_ARGUMENT, -1, "%s of no tensors", what);
-  return ckpt_view_check_packed(tensors[0], what, err);
-}
-
 ckpt_status ckpt_tensor_cat(ckpt_tensor **out, size_t n, const ckpt_tensor *const *tensors, int dim, ckpt_error *err) {
   int64_t shape[CKPT_MAX_DIMS], sum = 0;
-  CKPT_TRY(check_list(n, tensors, "cat", err));
+  if (n == 0) return ckpt_fail(err, CKPT_E_ARGUMENT, -1, "cat of no tensors");
+  CKPT_TRY(ckpt_view_check_packed(tensors[0], "cat", err));
   const ckpt_tensor *first = tensors[0];
   CKPT_TRY(ckpt_view_dim(&dim, dim, ckpt_tensor_ndim(first), err));
   for (size_t i = 0; i < n; i++) {
@@ -236,7 +232,8 @@ static ckpt_status unsqueeze_all(ckpt_tensor **views, size_t n, const ckpt_tenso
 
 ckpt_status ckpt_tensor_stack(ckpt_tensor **out, size_t n, const ckpt_tensor *const *tensors, int dim,
                               ckpt_error *err) {
-  CKPT_TRY(check_list(n, tensors, "stack", err));
+  if (n == 0) return ckpt_fail(err, CKPT_E_ARGUMENT, -1, "stack of no tensors");
+  CKPT_TRY(ckpt_view_check_packed(tensors[0], "stack", err));
   ckpt_tensor **views = calloc(n, sizeof(ckpt_tensor *));
   if (views == NULL) return ckpt_fail_nomem(err, n * sizeof(ckpt_tensor *));
   ckpt_status st = unsqueeze_all(views, n, tensors, dim, err);

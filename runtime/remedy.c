@@ -58,9 +58,15 @@ static bool has_wrapper(const ckpt_value *v) {
   return is_from_type(v) || is_device_tensor(v) || is_rebuilt(v, "_rebuild_parameter_with_state");
 }
 
+/* The dtype, where that is what there is to say. */
+static const char *tensor_name(const ckpt_tensor *t) {
+  ckpt_dtype dtype = ckpt_tensor_dtype(t);
+  return ckpt_dtype_rebuild(dtype) == CKPT_REBUILD_V2 ? "tensor" : ckpt_dtype_name(dtype);
+}
+
 const char *ckpt_remedy_class(const ckpt_value *v) {
   if (v->kind == CKPT_CLASS) return v->as.text.bytes;
-  if (v->kind == CKPT_TENSOR && !has_wrapper(v)) return "tensor";
+  if (v->kind == CKPT_TENSOR && !has_wrapper(v)) return tensor_name(v->as.tensor);
   if (v->kind == CKPT_BYTES && v->bytestring) return "str";
   const ckpt_made *m = v->kind == CKPT_OBJECT || v->kind == CKPT_TENSOR ? v->made : NULL;
   const ckpt_value *cls = m == NULL ? NULL : m->callable;
@@ -99,6 +105,7 @@ static ckpt_remedy of_tensor(bool *quiet, ckpt_profile profile, const ckpt_value
   const ckpt_tensor *t = v->as.tensor;
   bool has_quantizer = ckpt_tensor_quantizer(t) != NULL;
   if (!ckpt_weights_only_dtype(profile, ckpt_tensor_dtype(t))) return has_quantizer ? CKPT_TO_NUMBERS : CKPT_DROP;
+  if (profile == CKPT_WEIGHTS_ONLY_1_13 && (ckpt_tensor_conj(t) || ckpt_tensor_neg(t))) return CKPT_TO_NUMBERS;
   if (v->made == NULL) return CKPT_KEEP;
   if (is_from_type(v)) return type_can_stay(profile, v) ? CKPT_KEEP : CKPT_TO_TENSOR;
   if (is_device_tensor(v)) return CKPT_TO_TENSOR;
@@ -122,15 +129,35 @@ static bool wrappers_can_stay(ckpt_profile profile, const ckpt_value *v) {
   return ckpt_weights_only_takes(profile, v->made->callable);
 }
 
-static ckpt_status of_composite(ckpt_remedy *out, ckpt_profile profile, const ckpt_value *v, ckpt_error *err) {
+/*
+ * PyTorch 1.13 has a function for CSR alone, none for the other compressed layouts, and COO without the word whether it
+ * is coalesced; later ones have one function for all.
+ */
+static ckpt_remedy of_sparse(bool *quiet, ckpt_profile profile, const ckpt_value *v, const ckpt_sparse *s) {
+  const ckpt_value *args = ckpt_composite_args(v), *function = ckpt_composite_function(v);
+  bool csr_function = ckpt_value_is_class(function, "torch._utils", "_rebuild_sparse_csr_tensor"),
+       right = !csr_function;
+  if (!ckpt_weights_only_dtype(profile, ckpt_tensor_dtype(s->values))) return CKPT_DROP;
+  if (profile == CKPT_WEIGHTS_ONLY_1_13) {
+    if (s->layout > CKPT_SPARSE_CSR) return CKPT_DROP;
+    right = s->layout == CKPT_SPARSE_COO ? item(args, 1)->as.seq.n == 3 : csr_function;
+  }
+  if (right) return wrappers_can_stay(profile, v) ? CKPT_KEEP : CKPT_TO_INNER;
+  *quiet = v->made->args == args;
+  return CKPT_TO_SPARSE;
+}
+
+static ckpt_status of_composite(ckpt_remedy *out, bool *quiet, ckpt_profile profile, const ckpt_value *v,
+                                ckpt_error *err) {
   ckpt_sparse s;
   size_t n;
-  if (ckpt_value_is_sparse(v))
+  if (ckpt_value_is_sparse(v)) {
     CKPT_TRY(ckpt_value_sparse(&s, v, err));
-  else
-    CKPT_TRY(ckpt_value_nested_count(&n, v, err));
-  const ckpt_value *function = ckpt_composite_function(v);
-  *out = ckpt_weights_only_takes(profile, function) ? CKPT_TO_INNER : CKPT_DROP;
+    *out = of_sparse(quiet, profile, v, &s);
+    return CKPT_OK;
+  }
+  CKPT_TRY(ckpt_value_nested_count(&n, v, err));
+  *out = ckpt_weights_only_takes(profile, ckpt_composite_function(v)) ? CKPT_TO_INNER : CKPT_DROP;
   if (wrappers_can_stay(profile, v)) *out = CKPT_KEEP;
   return CKPT_OK;
 }
@@ -142,7 +169,8 @@ static ckpt_status of_array(ckpt_remedy *out, ckpt_profile profile, const ckpt_v
   ckpt_dtype dtype = CKPT_U8;
   ckpt_status st = ckpt_value_array(&a, v, err);
   if (st != CKPT_OK && st != CKPT_E_UNSUPPORTED) return st;
-  bool listed = st == CKPT_OK && strchr("OUS", a.kind) != NULL;
+  bool no_bytes = profile == CKPT_WEIGHTS_ONLY_1_13;
+  bool listed = st == CKPT_OK && strchr(no_bytes ? "OU" : "OUS", a.kind) != NULL;
   bool is_number = st == CKPT_OK && ckpt_array_dtype(&dtype, &a, NULL) == CKPT_OK;
   bool as_tensor = is_number && !(a.scalar && strchr("biuMm", a.kind) != NULL);
   if (as_tensor && !ckpt_weights_only_dtype(profile, dtype)) is_number = false;
@@ -160,14 +188,15 @@ static bool args_are(const ckpt_value *v, ckpt_kind kind) {
   return first != NULL && first->kind == kind;
 }
 
-static ckpt_status of_object(ckpt_remedy *out, ckpt_profile profile, const ckpt_value *v, ckpt_error *err) {
+static ckpt_status of_object(ckpt_remedy *out, bool *quiet, ckpt_profile profile, const ckpt_value *v,
+                             ckpt_error *err) {
   bool old = profile == CKPT_WEIGHTS_ONLY_1_13;
   *out = CKPT_DROP;
   if (v->made->how == CKPT_BY_PERSID) {
     if (is_storage(profile, v)) *out = CKPT_KEEP;
     return CKPT_OK;
   }
-  if (ckpt_value_is_sparse(v) || ckpt_value_is_nested(v)) return of_composite(out, profile, v, err);
+  if (ckpt_value_is_sparse(v) || ckpt_value_is_nested(v)) return of_composite(out, quiet, profile, v, err);
   if (ckpt_value_is_array(v)) return of_array(out, profile, v, err);
   if (is_complex(v))
     *out = old ? CKPT_FROM_SCALAR : CKPT_KEEP;
@@ -205,7 +234,7 @@ ckpt_status ckpt_remedy_of(ckpt_remedy *out, bool *quiet, ckpt_profile profile, 
     case CKPT_FROZENSET: *out = old ? CKPT_TO_LIST : CKPT_TO_SET; break;
     case CKPT_CLASS: *out = ckpt_weights_only_takes(profile, v) ? CKPT_KEEP : CKPT_DROP; break;
     case CKPT_TENSOR: *out = of_tensor(quiet, profile, v); break;
-    case CKPT_OBJECT: return of_object(out, profile, v, err);
+    case CKPT_OBJECT: return of_object(out, quiet, profile, v, err);
     default: break;
   }
   return CKPT_OK;

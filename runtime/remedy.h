@@ -14,10 +14,11 @@ typedef enum ckpt_remedy {
   CKPT_TO_SET,      /* its items */
   CKPT_TO_DICT,     /* its pairs (ckpt_remedy_pairs) */
   CKPT_TO_TENSOR,   /* the tensor alone, without the words that the file had for it */
-  CKPT_TO_NUMBERS,  /* a quantised tensor: the float32 that it stands for */
+  CKPT_TO_NUMBERS,  /* a quantised tensor: the float32 that it stands for; one with conj or neg bits: spelled out */
   CKPT_TO_BYTES,    /* the same bytes, said so that they are taken */
   CKPT_TO_TEXT,     /* torch.device: its name */
   CKPT_TO_INNER,    /* a sparse or nested tensor without its wrapper */
+  CKPT_TO_SPARSE,   /* a sparse tensor in the words of the other PyTorch */
   CKPT_FROM_ARRAY,  /* numpy: a tensor, a number, a string, a list */
   CKPT_FROM_SCALAR, /* a float, complex or bytes as a tensor */
 } ckpt_remedy;
@@ -28,7 +29,7 @@ ckpt_status ckpt_remedy_of(ckpt_remedy *out, bool *quiet, ckpt_profile profile, 
 const ckpt_seq *ckpt_remedy_items(const ckpt_value *v);  /* NULL if it has none */
 const ckpt_dict *ckpt_remedy_pairs(const ckpt_value *v); /* NULL if it has none */
 
-/* The class that made v, or the function: "collections.deque", "numpy.core.multiarray.scalar", "str". */
+/* The class that made v, or the function: "collections.deque", "numpy.core.multiarray.scalar", "str", "qint8". */
 const char *ckpt_remedy_class(const ckpt_value *v);
 
 #endif

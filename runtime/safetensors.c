@@ -82,17 +82,13 @@ typedef struct reader {
 
 static ckpt_status find_header(reader *r, ckpt_error *err) {
   size_t size = ckpt_mapping_size(r->map);
-  if (size < 8)
-    return ckpt_fail(err, CKPT_E_CORRUPT, (int64_t)size, "a safetensors file of %zu bytes; 8 hold the header's length",
-                     size);
   uint64_t n = ckpt_le64(ckpt_mapping_data(r->map));
   if (n > CKPT_SAFETENSORS_MAX_HEADER)
     return ckpt_fail(err, CKPT_E_LIMIT, 0, "a safetensors header of %llu bytes; at most %d are allowed",
                      (unsigned long long)n, CKPT_SAFETENSORS_MAX_HEADER);
   if (n > size - 8)
     return ckpt_fail(err, CKPT_E_CORRUPT, (int64_t)size,
-                     "the safetensors header ends at byte %llu, the file at byte %zu", (unsigned long long)(n + 8),
-                     size);
+                     "the safetensors header ends at byte %llu, the file at byte %zu", (unsigned long long)n + 8, size);
   r->header = (const char *)ckpt_mapping_data(r->map) + 8;
   r->header_n = (size_t)n;
   r->base = n + 8;

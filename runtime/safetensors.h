@@ -23,12 +23,12 @@ enum { CKPT_SAFETENSORS_MAX_HEADER = 100000000 };
 bool ckpt_safetensors_is(const ckpt_mapping *map);
 
 /*
- * Reads a file into a new document: a plain dict of name -> tensor in the order of the data, each tensor a span of the
- * mapping. *metadata gets the dict under `__metadata__`, or NULL. A metadata key that names no tensor and whose value
- * does is how save_model tells of a tied tensor: it becomes a second name of that tensor, behind all others.
- * Every rule of the library's own reader holds; refused beyond it: equal keys, a header that does not begin with '{',
- * names with a NUL, sizes beyond 63 bits, F6 and odd rows of F4 (PyTorch has no dtype for them). Accepted beyond it: the
- * integer -0, which the parser does not tell from 0.
+ * Reads a file that ckpt_safetensors_is knows into a new document: a plain dict of name -> tensor in the order of the
+ * data, each tensor a span of the mapping. *metadata gets the dict under `__metadata__`, or NULL. A metadata key that
+ * names no tensor and whose value does is how save_model tells of a tied tensor: it becomes a second name of that
+ * tensor, behind all others. Every rule of the library's own reader holds; refused beyond it: equal keys, a header that
+ * does not begin with '{', names with a NUL, sizes beyond 63 bits, F6 and odd rows of F4 (PyTorch has no dtype for
+ * them). Accepted beyond it: the integer -0, which the parser does not tell from 0.
  */
 ckpt_status ckpt_safetensors_read(ckpt_document **out, ckpt_value **metadata, ckpt_mapping *map, ckpt_error *err);
 

@@ -15,6 +15,8 @@
 #include "way.h"
 #include "weights_only.h"
 
+enum { MAX_LISTS_PER_ITEM = 8 }; /* an array of strings may have many dimensions of one element each */
+
 typedef struct result {
   ckpt_value *to; /* NULL: dropped */
   ckpt_remedy remedy;
@@ -95,8 +97,26 @@ static ckpt_status hand_over(ckpt_value **out, sanitizer *s, ckpt_tensor *t) {
 
 static ckpt_status make_numbers(ckpt_value **out, sanitizer *s, const ckpt_value *v) {
   ckpt_tensor *t = NULL;
-  CKPT_TRY(ckpt_value_dequantize(&t, v, s->err));
-  return hand_over(out, s, t);
+  const ckpt_tensor *from = v->as.tensor;
+  if (ckpt_tensor_quantizer(from) != NULL) {
+    CKPT_TRY(ckpt_tensor_dequantize(&t, from, s->err));
+    return hand_over(out, s, t);
+  }
+  CKPT_TRY(ckpt_tensor_check_spread(from, s->err));
+  CKPT_TRY(ckpt_tensor_new(&t, ckpt_tensor_dtype(from), ckpt_tensor_ndim(from), ckpt_tensor_shape(from), s->err));
+  ckpt_status st = ckpt_tensor_copy(t, from, s->err);
+  if (st == CKPT_OK) return hand_over(out, s, t);
+  ckpt_tensor_release(t);
+  return st;
+}
+
+/* Lists in lists, as the shape says, must not be far more than what is in them. */
+static ckpt_status check_lists(sanitizer *s, const ckpt_array *a) {
+  int64_t n = 0, inner = 1;
+  for (int d = a->ndim - 1; d > 0 && a->count > 0; d--) n += a->count / (inner *= a->shape[d]);
+  if (a->count == 0 || (n - 1) / MAX_LISTS_PER_ITEM < a->count) return CKPT_OK;
+  return ckpt_fail(s->err, CKPT_E_LIMIT, -1, "a numpy array of %lld elements would become %lld lists",
+                   (long long)a->count, (long long)n);
 }
 
 static ckpt_status make_array(ckpt_value **out, sanitizer *s, const ckpt_value *v) {
@@ -105,6 +125,7 @@ static ckpt_status make_array(ckpt_value **out, sanitizer *s, const ckpt_value *
   CKPT_TRY(ckpt_value_array(&a, v, s->err));
   bool text = a.kind == 'S' || a.kind == 'U', alone = a.ndim == 0;
   bool tensor = !text && (!a.scalar || (s->profile == CKPT_WEIGHTS_ONLY_1_13 && strchr("fc", a.kind) != NULL));
+  if (a.kind == 'O' || (text && !alone)) CKPT_TRY(check_lists(s, &a));
   if (a.kind == 'O' || (text && !alone)) return empty(out, s, CKPT_LIST);
   if (!tensor) return ckpt_array_item(out, s->doc, &a, 0, s->err);
   CKPT_TRY(ckpt_array_tensor(&t, &a, s->err));
@@ -204,7 +225,8 @@ static ckpt_status make(ckpt_value **out, sanitizer *s, ckpt_remedy remedy, cons
     case CKPT_TO_NUMBERS: return make_numbers(out, s, v);
     case CKPT_TO_BYTES: return make_bytes(out, s, v);
     case CKPT_TO_TEXT: return make_text(out, s, v);
-    case CKPT_TO_INNER: return make_object(out, s);
+    case CKPT_TO_INNER:
+    case CKPT_TO_SPARSE: return make_object(out, s);
     case CKPT_FROM_ARRAY: return make_array(out, s, v);
     case CKPT_FROM_SCALAR: return make_scalar_tensor(out, s, v);
     default: *out = NULL; return CKPT_OK;
@@ -226,7 +248,11 @@ static ckpt_status remember(sanitizer *s, const ckpt_value *v, const ckpt_way *w
   return CKPT_OK;
 }
 
-static const char *kind_name(const ckpt_value *v) { return ckpt_kind_name(ckpt_value_kind(v)); }
+/* Of the two objects that are made, one is a tensor to a person. */
+static const char *name_of(const ckpt_value *to, ckpt_remedy remedy) {
+  if (to->kind != CKPT_OBJECT) return ckpt_kind_name(ckpt_value_kind(to));
+  return remedy == CKPT_FROM_ARRAY ? "complex" : "tensor";
+}
 
 static ckpt_status decide(ckpt_value **out, sanitizer *s, const ckpt_value *v, const ckpt_way *way) {
   result r = {NULL, CKPT_KEEP};
@@ -236,7 +262,7 @@ static ckpt_status decide(ckpt_value **out, sanitizer *s, const ckpt_value *v, c
   if (st != CKPT_OK) return blame(s, st, way);
   CKPT_TRY(remember(s, v, way, r));
   bool changed = r.remedy != CKPT_KEEP && r.remedy != CKPT_DROP && !quiet;
-  if (changed) CKPT_TRY(report(s, v, way, false, r.remedy == CKPT_TO_INNER ? "tensor" : kind_name(r.to)));
+  if (changed) CKPT_TRY(report(s, v, way, false, name_of(r.to, r.remedy)));
   *out = r.to;
   return CKPT_OK;
 }
@@ -366,6 +392,31 @@ static ckpt_status fill_inner(sanitizer *s, size_t at, ckpt_value *to, const ckp
   return fill_words(s, at, to, &words);
 }
 
+/* function(layout, data), in the words of the profile's PyTorch (remedy.c). */
+static ckpt_status fill_sparse(sanitizer *s, size_t at, ckpt_value *to, const ckpt_value *from) {
+  ckpt_sparse parts;
+  ckpt_way way = {.parent = at, .step = CKPT_STEP_ARG};
+  ckpt_value *args = NULL, *data = NULL, *part = NULL;
+  const ckpt_value *old = ckpt_composite_args(from), *old_data = old->as.seq.items[1];
+  bool early = s->profile == CKPT_WEIGHTS_ONLY_1_13;
+  CKPT_TRY(ckpt_value_sparse(&parts, from, s->err));
+  const char *name = early && parts.layout == CKPT_SPARSE_CSR ? "_rebuild_sparse_csr_tensor" : "_rebuild_sparse_tensor";
+  size_t n = early && parts.layout == CKPT_SPARSE_COO ? 3 : old_data->as.seq.n;
+  CKPT_TRY(fill_inner(s, at, to, from));
+  CKPT_TRY(empty(&args, s, CKPT_TUPLE));
+  CKPT_TRY(empty(&data, s, CKPT_TUPLE));
+  CKPT_TRY(copy_of(&part, s, old->as.seq.items[0], &way));
+  CKPT_TRY(ckpt_seq_push(&args->as.seq, s->doc, part, s->err));
+  CKPT_TRY(ckpt_seq_push(&args->as.seq, s->doc, data, s->err));
+  way.index = 1;
+  for (size_t i = 0; i < n; i++) {
+    CKPT_TRY(copy_of(&part, s, old_data->as.seq.items[i], &way));
+    CKPT_TRY(ckpt_seq_push(&data->as.seq, s->doc, part, s->err));
+  }
+  to->made->args = args;
+  return made(&to->made->callable, s, ckpt_value_make_class(s->doc, "torch._utils", 12, name, strlen(name), s->err));
+}
+
 static ckpt_status fill_same(sanitizer *s, size_t at, ckpt_value *to, const ckpt_value *from) {
   switch (from->kind) {
     case CKPT_TUPLE:
@@ -391,6 +442,7 @@ static ckpt_status fill(sanitizer *s, size_t at) {
     case CKPT_TO_SET: return fill_items(s, at, r.to, ckpt_remedy_items(from));
     case CKPT_TO_DICT: return fill_pairs(s, at, r.to, ckpt_remedy_pairs(from));
     case CKPT_TO_INNER: return fill_inner(s, at, r.to, from);
+    case CKPT_TO_SPARSE: return fill_sparse(s, at, r.to, from);
     case CKPT_FROM_ARRAY:
       if (r.to->kind != CKPT_LIST) return CKPT_OK;
       CKPT_TRY(ckpt_value_array(&a, from, s->err));

@@ -218,19 +218,18 @@ static ckpt_status check_metadata(const ckpt_save_job *job, ckpt_error *err) {
   return st;
 }
 
-static ckpt_status save_flat(ckpt_save_job *job, const ckpt_value *root, ckpt_error *err) {
+static ckpt_status save_split(const ckpt_save_job *job, const ckpt_split *split, ckpt_error *err) {
+  const char *format = job->safetensors ? "safetensors" : split->n > 1 ? "a set of pth files" : "a flat pth file";
+  CKPT_TRY(ckpt_flat_check(job->flat, job->options, format, job->report, err));
+  CKPT_TRY(check_metadata(job, err));
+  return split->n > 1 ? ckpt_shards_save(job, split, err) : save_all_tensors(job, err);
+}
+
+static ckpt_status save_flat(const ckpt_save_job *job, const ckpt_value *root, ckpt_error *err) {
   ckpt_split split = {0};
   CKPT_TRY(ckpt_split_new(&split, job->flat, job->safetensors, job->options->shard_bytes, err));
-  ckpt_status st = CKPT_OK;
-  if (split.n <= 1 && !job->safetensors && !job->options->tensors_only) {
-    CKPT_GO(save_whole(job, root, err));
-  } else {
-    const char *format = job->safetensors ? "safetensors" : "a set of pth files";
-    CKPT_GO(ckpt_flat_check(job->flat, job->options, format, job->report, err));
-    CKPT_GO(check_metadata(job, err));
-    CKPT_GO(split.n <= 1 ? save_all_tensors(job, err) : ckpt_shards_save(job, &split, err));
-  }
-done:
+  bool whole = split.n <= 1 && !job->safetensors && !job->options->tensors_only;
+  ckpt_status st = whole ? save_whole(job, root, err) : save_split(job, &split, err);
   ckpt_split_free(&split);
   return st;
 }
@@ -240,13 +239,14 @@ static bool takes_all(const ckpt_tensor *t) {
   return true;
 }
 
-static ckpt_status run(ckpt_save_job *job, const ckpt_value *root, ckpt_error *err) {
+static ckpt_status run(const ckpt_save_job *job, const ckpt_value *root, ckpt_error *err) {
   ckpt_flat flat = {0};
   if (!job->safetensors && !job->options->tensors_only && job->options->shard_bytes == 0)
     return save_whole(job, root, err);
   CKPT_TRY(ckpt_flat_new(&flat, root, job->safetensors ? ckpt_safetensors_takes : takes_all, err));
-  job->flat = &flat;
-  ckpt_status st = save_flat(job, root, err);
+  ckpt_save_job with_flat = *job;
+  with_flat.flat = &flat;
+  ckpt_status st = save_flat(&with_flat, root, err);
   ckpt_flat_free(&flat);
   return st;
 }

@@ -116,11 +116,12 @@ static ckpt_status save_shard(const set *s, size_t i, ckpt_error *err) {
   return ckpt_save_tensors(s->job, s->names[i], s->order + s->starts[i], s->starts[i + 1] - s->starts[i], err);
 }
 
+/* Best effort: what stays is a shard that nobody refers to. */
 static void take_away(const set *s, size_t n) {
-  const char **names = calloc(n + 1, sizeof *names);
-  for (size_t i = 0; i < n && names != NULL; i++) names[i] = s->names[i];
-  if (names != NULL) ckpt_dir_retire(s->job->dir, names, n, NULL);
-  free(names);
+  for (size_t i = 0; i < n; i++) {
+    const char *name = s->names[i];
+    ckpt_dir_retire(s->job->dir, &name, 1, NULL);
+  }
 }
 
 static ckpt_status save_files(const set *s, const text *index, size_t size, ckpt_error *err) {

@@ -57,12 +57,12 @@ const ckpt_value *ckpt_composite_args(const ckpt_value *v) {
 
 /* ---- parts ---- */
 
-/* _get_layout("torch.sparse_coo"), or the name itself. */
+/* _get_layout("torch.sparse_coo") */
 static ckpt_status read_layout(ckpt_layout *out, const ckpt_value *v, ckpt_error *err) {
   bool made = v != NULL && v->kind == CKPT_OBJECT && v->made->callable != NULL &&
               ckpt_value_is_class(v->made->callable, "torch.serialization", "_get_layout");
-  const ckpt_value *name = made ? item(v->made->args, 0) : v;
-  const char *text = name == NULL || (name->kind != CKPT_STR && name->kind != CKPT_CLASS) ? "" : name->as.text.bytes;
+  const ckpt_value *name = made ? item(v->made->args, 0) : NULL;
+  const char *text = name == NULL || name->kind != CKPT_STR ? "" : name->as.text.bytes;
   for (size_t i = 0; i < CKPT_COUNTOF(layouts); i++)
     if (strncmp(text, "torch.", 6) == 0 && strcmp(text + 6, layouts[i]) == 0) {
       *out = (ckpt_layout)i;

@@ -10,8 +10,14 @@ typedef struct reader {
   const ckpt_mapping *map;
 } reader;
 
+/* Where libarchive looks for a header that the file is too short for, its position is no place of the file. */
+static int64_t position(const reader *r) {
+  int64_t at = archive_read_header_position(r->archive), end = (int64_t)ckpt_mapping_size(r->map);
+  return at >= 0 && at <= end ? at : end;
+}
+
 static ckpt_status broken(const reader *r, ckpt_error *err) {
-  int64_t at = archive_read_header_position(r->archive);
+  int64_t at = position(r);
   const char *text = archive_error_string(r->archive);
   if (archive_errno(r->archive) == ENOMEM) return ckpt_fail_nomem(err, 0);
   return ckpt_fail(err, CKPT_E_CORRUPT, at, "the tar archive is broken at byte %lld: %s", (long long)at,
@@ -19,7 +25,7 @@ static ckpt_status broken(const reader *r, ckpt_error *err) {
 }
 
 static ckpt_status unusable(const reader *r, const char *name, const char *what, ckpt_error *err) {
-  int64_t at = archive_read_header_position(r->archive);
+  int64_t at = position(r);
   return ckpt_fail(err, CKPT_E_CORRUPT, at, "byte %lld: tar member '%s' %s", (long long)at, name, what);
 }
 

@@ -58,7 +58,8 @@ void ckpt_tensor_cast_into(unsigned char *to, ckpt_dtype to_dtype, const ckpt_te
 /* CKPT_E_UNSUPPORTED for a view of packed elements (quint4x2, quint2x4) that does not lie in whole bytes. */
 ckpt_status ckpt_tensor_check_packed(const ckpt_tensor *t, ckpt_error *err);
 
-/* CKPT_E_ARGUMENT for a tensor that lies in a file or has no data; CKPT_E_UNSUPPORTED for one that is not contiguous.
+/* Whether a copy into t needs no memory. CKPT_E_ARGUMENT for a tensor that lies in a file or has no data;
+ * CKPT_E_UNSUPPORTED for one that is not contiguous.
  */
 ckpt_status ckpt_tensor_check_writable(const ckpt_tensor *t, ckpt_error *err);
 

@@ -141,7 +141,7 @@ static ckpt_status read(ckpt_value **out, script *s, const pickle *p, ckpt_error
   s->archive->storages = p->storages;
   CKPT_TRY(ckpt_torch_builder_new(&builder, s->doc, ckpt_archive_storage, s->archive, err));
   s->torch = ckpt_torch_builder_hooks(builder);
-  ckpt_pickle_hooks hooks = {.context = s, .persid = on_persid, .built = on_built, .bare_argument = true};
+  ckpt_pickle_hooks hooks = {.context = s, .persid = on_persid, .built = on_built};
   ckpt_status st = ckpt_pickle_read(out, NULL, s->doc, p->bytes, p->n, p->name, &hooks, err);
   ckpt_torch_builder_free(builder);
   return st;

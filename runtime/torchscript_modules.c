@@ -140,8 +140,8 @@ static ckpt_status is_module(bool *out, walk *w, const ckpt_value *v) {
 }
 
 /*
- * What PyTorch's state dicts have no entry for, so that load_state_dict would call it unexpected: what is None, flags of
- * every nn.Module, and what torch.nn's own modules hold that is no tensor and no module (`transposed` of a Conv2d,
+ * What PyTorch's state dicts have no entry for, so that load_state_dict would call it unexpected: what is None, flags
+ * of every nn.Module, and what torch.nn's own modules hold that is no tensor and no module (`transposed` of a Conv2d,
  * `_flat_weights` of an LSTM).
  */
 static bool is_bookkeeping(const ckpt_value *module, const ckpt_value *key, const ckpt_value *item) {

@@ -96,8 +96,11 @@ static ckpt_status narrow(ckpt_tensor **out, const ckpt_tensor *t, int dim, int6
   s.shape[dim] = count;
   if (ckpt_tensor_numel(t) == 0 || count == 0) return finish(out, t, &s, err); /* its strides may be anything */
   CKPT_TRY(advance(&s, dim, first, err));
-  if (count > 1 && !ckpt_mul_i64(&s.stride[dim], s.stride[dim], step))
+  int64_t stride;
+  bool fits = ckpt_mul_i64(&stride, s.stride[dim], step);
+  if (!fits && count > 1)
     return ckpt_fail(err, CKPT_E_RANGE, -1, "the stride of dimension %d does not fit in 63 bits", dim);
+  if (fits) s.stride[dim] = stride; /* of a single entry it reaches nothing: any will do */
   return finish(out, t, &s, err);
 }
 
@@ -193,8 +196,12 @@ ckpt_status ckpt_tensor_squeeze(ckpt_tensor **out, const ckpt_tensor *t, int n, 
   bool marked[CKPT_MAX_DIMS] = {false};
   CKPT_TRY(begin(&s, t, "squeeze", err));
   CKPT_TRY(ckpt_view_dims(marked, t, n, dims, err));
-  for (int i = s.ndim - 1; i >= 0; i--)
-    if (s.shape[i] == 1 && (n == 0 || marked[i])) remove_dim(&s, i);
+  s.ndim = 0;
+  for (int i = 0; i < ckpt_tensor_ndim(t); i++) {
+    if (ckpt_tensor_shape(t)[i] == 1 && (n == 0 || marked[i])) continue;
+    s.shape[s.ndim] = ckpt_tensor_shape(t)[i];
+    s.stride[s.ndim++] = ckpt_tensor_stride(t)[i];
+  }
   return finish(out, t, &s, err);
 }
 

@@ -32,7 +32,11 @@ const ckpt_value *ckpt_way_child(ckpt_way *way, const ckpt_value *v, size_t i) {
   way->index = i;
   way->step = CKPT_STEP_ARG;
   if (i < n) return ckpt_value_item(args, i);
-  way->index = i -= n;
+  i -= n;
+  const ckpt_value *kwargs = v->kind == CKPT_OBJECT ? v->made->kwargs : NULL;
+  way->step = CKPT_STEP_KWARGS;
+  if (kwargs != NULL && i-- == 0) return kwargs;
+  way->index = i;
   n = v->kind == CKPT_DICT ? 0 : ckpt_value_count(v);
   way->step = CKPT_STEP_ITEM;
   if (i < n) return ckpt_value_item(v, i);
@@ -119,6 +123,7 @@ static ckpt_status append_step(path *p, const ckpt_way *way, ckpt_error *err) {
   switch (way->step) {
     case CKPT_STEP_KEY: return append_key(p, way->key, err);
     case CKPT_STEP_STATE: return append_word(p, "state", err);
+    case CKPT_STEP_KWARGS: return append_word(p, "kwargs", err);
     case CKPT_STEP_ARGS: return append_word(p, "args", err);
     case CKPT_STEP_ARG: CKPT_TRY(append_word(p, "args", err)); return append_index(p, way->index, err);
     case CKPT_STEP_ITEM: return append_index(p, way->index, err);

@@ -15,6 +15,7 @@ typedef enum ckpt_step {
   CKPT_STEP_KEY,   /* .key */
   CKPT_STEP_STATE, /* .state */
   CKPT_STEP_ARGS,  /* .args, the tuple itself */
+  CKPT_STEP_KWARGS,
   CKPT_STEP_WITHIN /* no step to be seen: a dict state, whose keys are the object's fields */
 } ckpt_step;
 
@@ -26,8 +27,8 @@ typedef struct ckpt_way {
 } ckpt_way;
 
 /*
- * Child i of v in the order arguments, items, pairs, state (the fields of a dict state), and the step to it; NULL past
- * the last. A persistent id has none.
+ * Child i of v in the order arguments, keyword arguments, items, pairs, state (the fields of a dict state), and the
+ * step to it; NULL past the last. A persistent id has none.
  */
 const ckpt_value *ckpt_way_child(ckpt_way *way, const ckpt_value *v, size_t i);
 

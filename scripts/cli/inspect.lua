@@ -46,7 +46,7 @@ end
 
 -- ---- JSON ----
 
-local FILE_ORDER = { "file", "format", "bytes", "tensors", "opaque", "warnings" }
+local FILE_ORDER = { "file", "format", "bytes", "metadata", "tensors", "opaque", "warnings" }
 local TENSOR_ORDER = {
   "name", "dtype", "shape", "stride", "storage", "offset", "bytes", "requires_grad", "sha256", "aliases",
 }
@@ -62,6 +62,14 @@ local function tensor_object(entry, with_digest)
   })
 end
 
+-- What the file says of itself; nil for one that says nothing.
+local function metadata_object(cp)
+  local fields = {}
+  if not cp.metadata then return nil end
+  for key, value in pairs(cp.metadata) do fields[key] = value == ckpt.none and json.null or value end
+  return json.map(fields)
+end
+
 local function print_json(cp, survey, entries, args)
   local tensors, opaque = {}, {}
   for i, entry in ipairs(entries) do tensors[i] = tensor_object(entry, args.digest) end
@@ -69,7 +77,8 @@ local function print_json(cp, survey, entries, args)
     opaque[i] = json.object(OBJECT_ORDER, { path = entry.name, class = entry.class })
   end
   json.print(json.object(FILE_ORDER, {
-    file = args.file, format = cp.format, bytes = cp.bytes, tensors = tensors, opaque = opaque,
+    file = args.file, format = cp.format, bytes = cp.bytes, metadata = metadata_object(cp), tensors = tensors,
+    opaque = opaque,
     warnings = surveys.warnings(survey),
   }))
 end
@@ -79,13 +88,6 @@ end
 local SCALARS = { int = true, float = true, bool = true, str = true, None = true }
 local CONTAINERS = { dict = true, list = true, tuple = true, set = true, frozenset = true }
 
-local function scalar_text(value)
-  if type(value) == "string" then return "'" .. text.fit(text.printable(value), 40) .. "'" end
-  if math.type(value) == "float" then return ("%.6g"):format(value) end
-  if type(value) == "boolean" then return value and "True" or "False" end
-  return tostring(value)
-end
-
 -- "config, epoch=600, ...": the first entries of a container without tensors.
 local function sample(value, kind)
   local words, is_dict = {}, kind == "dict" or kind == "object"
@@ -94,9 +96,9 @@ local function sample(value, kind)
     local scalar = SCALARS[ckpt.type(item)]
     local name = text.printable(tostring(key))
     if not is_dict then
-      words[#words + 1] = scalar and scalar_text(item) or ckpt.type(item)
+      words[#words + 1] = scalar and text.value(item) or ckpt.type(item)
     else
-      words[#words + 1] = scalar and name .. "=" .. scalar_text(item) or name
+      words[#words + 1] = scalar and name .. "=" .. text.value(item) or name
     end
   end
   return table.concat(words, ", ")
@@ -107,7 +109,7 @@ local function hyperparameters(groups)
   local words, first = {}, #groups > 0 and ckpt.type(groups) == "list" and groups[1]
   for _, key in ipairs { "lr", "momentum", "betas", "weight_decay" } do
     local value = first and ckpt.type(first) == "dict" and first[key]
-    if math.type(value) then words[#words + 1] = key .. "=" .. scalar_text(value) end
+    if math.type(value) then words[#words + 1] = key .. "=" .. text.value(value) end
   end
   return table.concat(words, " ")
 end
@@ -125,7 +127,7 @@ end
 local function count_of(entry) return CONTAINERS[entry.kind] and text.plural(#entry.value, "value") or "" end
 
 local function detail_of(entry)
-  if SCALARS[entry.kind] then return scalar_text(entry.value) end
+  if SCALARS[entry.kind] then return text.value(entry.value) end
   if entry.kind == "object" then return text.printable(ckpt.object(entry.value).class or "?") end
   return CONTAINERS[entry.kind] and sample(entry.value, entry.kind) or ""
 end

@@ -23,8 +23,10 @@ end
 
 M.pair = pair
 
--- A directory's own entry can be opened, a file's cannot.
-local function is_directory(path)
+---A directory's own entry can be opened, a file's cannot.
+---@param path string
+---@return boolean
+function M.is_directory(path)
   local file <close> = io.open(path .. "/.", "rb")
   return file ~= nil
 end
@@ -43,7 +45,7 @@ end
 ---@param args table with `dir`, `policy` and `set`
 ---@return userdata?, string? message, string? code
 function M.open_existing(args)
-  if not is_directory(args.dir) then return nil, args.dir .. ": there is no such directory", "notfound" end
+  if not M.is_directory(args.dir) then return nil, args.dir .. ": there is no such directory", "notfound" end
   return M.open(args, { dir = args.dir, auto_resume = true })
 end
 

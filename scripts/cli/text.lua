@@ -112,6 +112,39 @@ function M.some(names, shown)
   return table.concat(list, ", ") .. (#names > shown and (" and %d more"):format(#names - shown) or "")
 end
 
+---A value that is no container, on one line: 'adam', 0.001, True, None; anything else as Python shows it, cut.
+---@param value any
+---@param width integer? of its text, 40
+---@return string
+function M.value(value, width)
+  if type(value) == "string" then return "'" .. M.fit(M.printable(value), width or 40) .. "'" end
+  if value ~= value then return "nan" end -- C may write its sign
+  if math.type(value) == "float" then return ("%.6g"):format(value) end
+  if type(value) == "boolean" then return value and "True" or "False" end
+  return M.fit(M.printable(tostring(value)), width or 40)
+end
+
+-- The first byte in which two strings differ, moved back to the start of a character.
+local function parting(a, b)
+  local at = 1
+  while a:byte(at) and a:byte(at) == b:byte(at) do at = at + 1 end
+  while at > 1 and (a:byte(at) or 0) & 0xC0 == 0x80 do at = at - 1 end
+  return at
+end
+
+---Two different strings, quoted, each cut to the place where they part.
+---@param a string
+---@param b string
+---@param width integer of each text
+---@return string, string
+function M.around(a, b, width)
+  local from = parting(a, b) - width // 3
+  if from <= width // 3 then return M.value(a, width), M.value(b, width) end
+  while (a:byte(from) or 0) & 0xC0 == 0x80 do from = from + 1 end
+  local function cut(text) return "'..." .. M.fit(M.printable(text:sub(from)), width - 3) .. "'" end
+  return cut(a), cut(b)
+end
+
 ---Words in lines of at most M.WIDTH columns. The first line begins with `head`, further ones with `indent`.
 ---@param sentence string
 ---@param indent string

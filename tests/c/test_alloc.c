@@ -203,6 +203,90 @@ static void values(void **state) {
   assert_true(made > 150);
 }
 
+/* ---- graphs: equality, walk, map, edits, state dicts ---- */
+
+static ckpt_status change(void *context, ckpt_tensor **t, const char *path, ckpt_error *err) {
+  (void)context;
+  ckpt_tensor *other = NULL;
+  CKPT_TRY(ckpt_tensor_new(&other, CKPT_U16, 1, (int64_t[]){1}, err));
+  (void)path;
+  *t = other;
+  return CKPT_OK;
+}
+
+static ckpt_status walk_all(const ckpt_value *v, ckpt_error *err) {
+  ckpt_walk *w = NULL;
+  ckpt_walk_step step = {0};
+  CKPT_TRY(ckpt_walk_new(&w, v, err));
+  ckpt_status st = CKPT_OK;
+  do st = ckpt_walk_next(&step, w, err);
+  while (st == CKPT_OK && step.value != NULL);
+  ckpt_walk_free(w);
+  return st;
+}
+
+static ckpt_status edit(ckpt_value *root, ckpt_document *doc, ckpt_error *err) {
+  ckpt_value *v = NULL, *set = NULL, *big = NULL;
+  CKPT_TRY(ckpt_value_new_parameter(&v, doc, ckpt_value_tensor(ckpt_value_pair_value(root, 2)), true, err));
+  CKPT_TRY(ckpt_value_set(root, doc, "parameter", v, err));
+  CKPT_TRY(ckpt_value_new_set(&set, doc, false, err));
+  for (int i = 0; i < 40; i++) {
+    CKPT_TRY(ckpt_value_new_int(&v, doc, i % 20, err));
+    CKPT_TRY(ckpt_seq_push(&set->as.seq, doc, v, err));
+  }
+  CKPT_TRY(ckpt_set_settle(set, err));
+  CKPT_TRY(ckpt_value_set(root, doc, "set", set, err));
+  CKPT_TRY(ckpt_value_new_size(&v, doc, 3, (int64_t[]){1, 2, 3}, err));
+  CKPT_TRY(ckpt_value_set(root, doc, "size", v, err));
+  CKPT_TRY(ckpt_value_new_device(&v, doc, "cuda", 1, err));
+  CKPT_TRY(ckpt_value_set(root, doc, "device", v, err));
+  CKPT_TRY(ckpt_value_new_int_text(&big, doc, "123456789012345678901234567890", 30, err));
+  CKPT_TRY(ckpt_value_set(root, doc, "big", big, err));
+  char *text = NULL;
+  size_t n = 0;
+  CKPT_TRY(ckpt_value_int_text(&text, &n, big, false, err));
+  free(text);
+  CKPT_TRY(ckpt_value_int_text(&text, &n, big, true, err));
+  free(text);
+  return ckpt_value_remove_key(root, ckpt_value_pair_key(root, 0), err);
+}
+
+static ckpt_status find_state_dict(const ckpt_value *root, ckpt_error *err) {
+  const ckpt_value *v = NULL;
+  char *path = NULL;
+  ckpt_state_dict *sd = NULL;
+  CKPT_TRY(ckpt_state_dict_find(&v, &path, root, err));
+  free(path);
+  CKPT_TRY(ckpt_state_dict_from_value(&sd, v, NULL, err));
+  ckpt_state_dict_free(sd);
+  return CKPT_OK;
+}
+
+static ckpt_status use_graph(ckpt_document *doc, ckpt_document *other, ckpt_error *err) {
+  ckpt_value *copy = NULL, *root = ckpt_document_root(doc);
+  bool equal = false;
+  CKPT_TRY(edit(root, doc, err));
+  CKPT_TRY(ckpt_value_clone(&copy, other, root, err));
+  CKPT_TRY(ckpt_value_equal(&equal, root, copy, err));
+  if (!equal) return ckpt_fail(err, CKPT_E_CORRUPT, -1, "the copy differs");
+  CKPT_TRY(walk_all(root, err));
+  CKPT_TRY(find_state_dict(root, err));
+  return ckpt_value_map(&copy, other, root, change, NULL, err);
+}
+
+static ckpt_status graph(place *p, ckpt_error *err) {
+  (void)p;
+  ckpt_document *doc = NULL, *other = NULL;
+  CKPT_TRY(build(&doc, err));
+  ckpt_status st = ckpt_document_new(&other, err);
+  if (st == CKPT_OK) st = use_graph(doc, other, err);
+  ckpt_document_release(doc);
+  ckpt_document_release(other);
+  return st;
+}
+
+static void graphs(void **state) { assert_true(fail_each(graph, *state, NULL) > 200); }
+
 /* ---- opening, listing, saving ---- */
 
 static void write_fixture(const place *p) {
@@ -392,14 +476,63 @@ static ckpt_status align(place *p, ckpt_error *err) {
 
 static void alignment(void **state) { assert_true(fail_each(align, *state, NULL) >= 1); }
 
+/* ---- computed tensors ---- */
+
+/* Puts what was made in the place of *t. */
+static ckpt_status step(ckpt_tensor **t, ckpt_status st, ckpt_tensor *const *made) {
+  if (st != CKPT_OK) return st;
+  ckpt_tensor_release(*t);
+  *t = *made;
+  return CKPT_OK;
+}
+
+static ckpt_status compute(ckpt_tensor **t, ckpt_error *err) {
+  ckpt_tensor *made = NULL, *pieces[2] = {NULL};
+  const void *data;
+  CKPT_TRY(step(t, ckpt_tensor_transpose(&made, *t, 0, 1, err), &made));
+  CKPT_TRY(step(t, ckpt_tensor_reshape(&made, *t, 1, (const int64_t[]){-1}, err), &made));
+  CKPT_TRY(step(t, ckpt_tensor_index_select(&made, *t, 0, 2, (const int64_t[]){0, 1}, err), &made));
+  CKPT_TRY(step(t, ckpt_tensor_to(&made, *t, CKPT_F64, err), &made));
+  CKPT_TRY(step(t, ckpt_tensor_scale(&made, *t, ckpt_scalar_int(2), err), &made));
+  CKPT_TRY(ckpt_tensor_split(pieces, *t, 2, (const int64_t[]){1, 1}, 0, err));
+  ckpt_status st = ckpt_tensor_stack(&made, 2, (const ckpt_tensor *const *)pieces, 0, err);
+  for (int i = 0; i < 2; i++) ckpt_tensor_release(pieces[i]);
+  CKPT_TRY(step(t, st, &made));
+  CKPT_TRY(step(t, ckpt_tensor_add(&made, *t, *t, err), &made));
+  return ckpt_tensor_data(&data, *t, err);
+}
+
+static ckpt_status compute_from_file(place *p, ckpt_error *err) {
+  ckpt_checkpoint *cp = NULL;
+  ckpt_stats stats;
+  CKPT_TRY(ckpt_checkpoint_open(&cp, p->file, NULL, err));
+  ckpt_tensor *t = ckpt_tensor_retain(ckpt_value_tensor(ckpt_value_get(ckpt_checkpoint_root(cp), "layer.0")));
+  ckpt_checkpoint_close(cp);
+  ckpt_status st = compute(&t, err);
+  if (st == CKPT_OK) st = ckpt_tensor_stats(&stats, t, err);
+  ckpt_tensor_release(t);
+  return st;
+}
+
+static void computed_tensors(void **state) {
+  write_fixture(*state);
+  assert_true(fail_each(compute_from_file, *state, NULL) > 30);
+}
+
 #define IN_DIRECTORY(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      IN_DIRECTORY(values),          IN_DIRECTORY(a_file),
-      IN_DIRECTORY(a_new_file),      IN_DIRECTORY(the_size_that_is_told),
-      IN_DIRECTORY(a_deflated_file), IN_DIRECTORY(a_pickle_of_odd_things),
-      IN_DIRECTORY(a_state_dict),    IN_DIRECTORY(alignment),
+      IN_DIRECTORY(values),
+      IN_DIRECTORY(graphs),
+      IN_DIRECTORY(a_file),
+      IN_DIRECTORY(a_new_file),
+      IN_DIRECTORY(the_size_that_is_told),
+      IN_DIRECTORY(a_deflated_file),
+      IN_DIRECTORY(a_pickle_of_odd_things),
+      IN_DIRECTORY(a_state_dict),
+      IN_DIRECTORY(alignment),
+      IN_DIRECTORY(computed_tensors),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,6 +1,7 @@
 /*
- * test_cast.c - casts between numbers: every bit pattern of the 16-bit floats both ways against a reference of its own,
- * rounding at every boundary, integers, saturation, NaN.
+ * test_cast.c - casts between numbers: every bit pattern of the 8- and 16-bit floats both ways against a reference of
+ * its own, rounding at every boundary, integers, saturation, NaN, complex numbers. tests/e2e/casts.sh has PyTorch's
+ * word.
  */
 #include <math.h>
 #include <setjmp.h>
@@ -114,7 +115,8 @@ static void check_rounding(const small_float *f) {
     double here = magnitude(f, bits), next = magnitude(f, bits + 1);
     if (isinf(next)) next = here + (here - magnitude(f, bits - 1));
     double middle = here + (next - here) / 2;
-    const double probes[] = {middle, nextafter(middle, 0), nextafter(middle, (double)INFINITY), nextafter(here, next)};
+    const double probes[] = {middle, (double)nextafterf((float)middle, 0), (double)nextafterf((float)middle, INFINITY),
+                             (double)nextafterf((float)here, (float)next)};
     for (size_t i = 0; i < CKPT_COUNTOF(probes); i++) {
       assert_int_equal(to_small(f, probes[i]), nearest(f, probes[i]));
       assert_int_equal(to_small(f, -probes[i]), nearest(f, -probes[i]));
@@ -130,7 +132,7 @@ static void float16_rounds_to_nearest_even(void **state) {
   assert_int_equal(to_small(&half, 2049), 0x6800); /* a tie: 2048 is even */
   assert_int_equal(to_small(&half, 2051), 0x6802);
   assert_int_equal(to_small(&half, 0x1p-25), 0x0000); /* half of the least subnormal */
-  assert_int_equal(to_small(&half, 0x1.000001p-25), 0x0001);
+  assert_int_equal(to_small(&half, 0x1.00001p-25), 0x0001);
 }
 
 static void bfloat16_rounds_to_nearest_even(void **state) {
@@ -138,6 +140,146 @@ static void bfloat16_rounds_to_nearest_even(void **state) {
   check_rounding(&brain);
   assert_int_equal(to_small(&brain, 1.00390625), 0x3f80); /* a tie: 1.0 is even */
   assert_int_equal(to_small(&brain, 1e39), 0x7f80);
+}
+
+/* As PyTorch does it: the rest behind float32's 24 bits is gone when the 16-bit tie is decided. */
+static void float64_goes_by_float32(void **state) {
+  (void)state;
+  assert_int_equal(to_small(&half, 2049 + 0x1p-30), 0x6800);
+  assert_int_equal(to_small(&brain, 1.00390625 + 0x1p-40), 0x3f80);
+  assert_int_equal(to_small(&brain, 1.00390625 + 0x1p-20), 0x3f81);
+}
+
+static void integers_are_rounded_once(void **state) {
+  (void)state;
+  const int64_t whole = (INT64_C(1) << 60) + (INT64_C(1) << 36) + 1; /* by way of a double it would be a tie */
+  const uint64_t large = (UINT64_C(1) << 63) + (UINT64_C(1) << 39) + 1;
+  float got;
+  ckpt_cast_run(&got, CKPT_F32, &whole, CKPT_I64, 1);
+  assert_true(got == 0x1.000002p60f);
+  ckpt_cast_run(&got, CKPT_F32, &large, CKPT_U64, 1);
+  assert_true(got == 0x1.000002p63f);
+}
+
+/* ---- 8-bit floats ---- */
+
+typedef struct byte_float {
+  ckpt_dtype dtype;
+  int mantissa_bits, bias, largest; /* pattern */
+  int overflow, nan;                /* patterns of +inf and +NaN cast to it */
+  bool fnuz;
+} byte_float;
+
+static const byte_float byte_floats[] = {
+    {CKPT_F8_E5M2, 2, 15, 0x7b, 0x7c, 0x7f, false},
+    {CKPT_F8_E4M3FN, 3, 7, 0x7e, 0x7e, 0x7f, false},
+    {CKPT_F8_E5M2FNUZ, 2, 16, 0x7f, 0x80, 0x80, true},
+    {CKPT_F8_E4M3FNUZ, 3, 8, 0x7f, 0x80, 0x80, true},
+};
+
+static double byte_magnitude(const byte_float *f, int bits) {
+  int e = bits >> f->mantissa_bits, m = bits & ((1 << f->mantissa_bits) - 1);
+  double fraction = (double)m / (double)(1 << f->mantissa_bits);
+  return e == 0 ? fraction * power_of_two(1 - f->bias) : (1 + fraction) * power_of_two(e - f->bias);
+}
+
+static int to_byte(const byte_float *f, double v) {
+  unsigned char got = 0xee;
+  ckpt_cast_run(&got, f->dtype, &v, CKPT_F64, 1);
+  return got;
+}
+
+static void check_byte_values(const byte_float *f) {
+  for (int bits = 0; bits <= f->largest; bits++) {
+    unsigned char plus = (unsigned char)bits, minus = (unsigned char)(bits | 0x80);
+    double wanted = byte_magnitude(f, bits);
+    assert_same_double(to_double(f->dtype, &plus), wanted);
+    assert_int_equal(to_byte(f, wanted), plus);
+    if (f->fnuz && bits == 0) continue;
+    assert_same_double(to_double(f->dtype, &minus), -wanted);
+    assert_int_equal(to_byte(f, -wanted), minus);
+  }
+}
+
+static void check_byte_ties(const byte_float *f) {
+  for (int bits = 0; bits < f->largest; bits++) {
+    double here = byte_magnitude(f, bits), middle = here + (byte_magnitude(f, bits + 1) - here) / 2;
+    assert_int_equal(to_byte(f, middle), bits % 2 == 0 ? bits : bits + 1);
+    assert_int_equal(to_byte(f, (double)nextafterf((float)middle, 0)), bits);
+    assert_int_equal(to_byte(f, (double)nextafterf((float)middle, INFINITY)), bits + 1);
+  }
+}
+
+static void every_float8(void **state) {
+  (void)state;
+  for (size_t i = 0; i < CKPT_COUNTOF(byte_floats); i++) {
+    const byte_float *f = &byte_floats[i];
+    check_byte_values(f);
+    check_byte_ties(f);
+    assert_int_equal(to_byte(f, (double)INFINITY), f->overflow);
+    assert_int_equal(to_byte(f, 1e30), f->overflow);
+    assert_int_equal(to_byte(f, -1e30), f->overflow | 0x80);
+    assert_int_equal(to_byte(f, (double)NAN), f->nan);
+    assert_int_equal(to_byte(f, -0.0), f->fnuz ? 0 : 0x80);
+    assert_int_equal(to_byte(f, -1e-30), f->fnuz ? 0 : 0x80);
+  }
+}
+
+static void no_numbers_of_float8(void **state) {
+  (void)state;
+  static const struct {
+    ckpt_dtype dtype;
+    unsigned char bits;
+  } nans[] = {{CKPT_F8_E5M2, 0x7d},     {CKPT_F8_E5M2, 0xff},     {CKPT_F8_E4M3FN, 0x7f}, {CKPT_F8_E4M3FN, 0xff},
+              {CKPT_F8_E5M2FNUZ, 0x80}, {CKPT_F8_E4M3FNUZ, 0x80}, {CKPT_F8_E8M0FNU, 0xff}};
+  for (size_t i = 0; i < CKPT_COUNTOF(nans); i++) assert_true(isnan(to_double(nans[i].dtype, &nans[i].bits)));
+  assert_true(to_double(CKPT_F8_E5M2, "\x7c") == (double)INFINITY);
+  assert_true(to_double(CKPT_F8_E5M2, "\xfc") == -(double)INFINITY);
+}
+
+static void exponents_alone(void **state) {
+  (void)state;
+  static const byte_float e8m0 = {.dtype = CKPT_F8_E8M0FNU};
+  for (int bits = 0; bits < 255; bits++) {
+    unsigned char byte = (unsigned char)bits;
+    assert_true(to_double(CKPT_F8_E8M0FNU, &byte) == ldexp(1, bits - 127));
+    assert_int_equal(to_byte(&e8m0, ldexp(1, bits - 127)), bits);
+    assert_int_equal(to_byte(&e8m0, -ldexp(1, bits - 127)), bits); /* the sign is dropped */
+  }
+  assert_int_equal(to_byte(&e8m0, 1.5), 128); /* a tie goes up, as the digit before the point is 1 */
+  assert_int_equal(to_byte(&e8m0, 1.4999), 127);
+  assert_int_equal(to_byte(&e8m0, 0), 0);
+  assert_int_equal(to_byte(&e8m0, (double)INFINITY), 0xff);
+  assert_int_equal(to_byte(&e8m0, (double)NAN), 0xff);
+}
+
+/* ---- complex numbers ---- */
+
+static void complex_by_its_parts(void **state) {
+  (void)state;
+  static const double from[] = {1.5, -2.25, 1e300, -0.0};
+  float to[4];
+  unsigned char small[8];
+  ckpt_cast_run(to, CKPT_C64, from, CKPT_C128, 2);
+  assert_true(to[0] == 1.5f && to[1] == -2.25f && isinf(to[2]) && to[3] == 0 && signbit(to[3]));
+  ckpt_cast_run(small, CKPT_C32, from, CKPT_C128, 2);
+  assert_memory_equal(small, "\x00\x3e\x80\xc0\x00\x7c\x00\x80", 8);
+  ckpt_cast_run(small, CKPT_BC32, from, CKPT_C128, 2);
+  assert_memory_equal(small, "\xc0\x3f\x10\xc0\x80\x7f\x00\x80", 8);
+}
+
+static void real_to_complex(void **state) {
+  (void)state;
+  static const int16_t from[] = {3, -4, 5};
+  static const float same[] = {3, -4, 5};
+  double to[6];
+  float narrow[6];
+  ckpt_cast_run(to, CKPT_C128, from, CKPT_I16, 3);
+  ckpt_cast_run(narrow, CKPT_C64, same, CKPT_F32, 3);
+  for (int i = 0; i < 3; i++) {
+    assert_true(to[2 * i] == from[i] && to[2 * i + 1] == 0);
+    assert_true(narrow[2 * i] == same[i] && narrow[2 * i + 1] == 0);
+  }
 }
 
 static void extremes_of_small_floats(void **state) {
@@ -192,9 +334,10 @@ typedef struct int_case {
 
 static const int_case int_cases[] = {
     {CKPT_U8, 255.9, 255},
-    {CKPT_U8, 256, 255},
+    {CKPT_U8, 256, 0},
     {CKPT_U8, -0.9, 0},
-    {CKPT_U8, -1, 0},
+    {CKPT_U8, -1, 255},
+    {CKPT_U8, -300.7, 212}, /* PyTorch's way to uint8 is by int64 */
     {CKPT_U8, 1e300, 255},
     {CKPT_I8, 127.5, 127},
     {CKPT_I8, 128, 127},
@@ -315,20 +458,38 @@ static void runs_go_over_all_elements(void **state) {
   assert_true(to[0] == (float)from[0]);
 }
 
-static bool is_plain(ckpt_dtype d) {
-  static const ckpt_dtype plain[] = {CKPT_U8,  CKPT_I8,   CKPT_I16,  CKPT_I32, CKPT_I64, CKPT_F16, CKPT_F32,
-                                     CKPT_F64, CKPT_BOOL, CKPT_BF16, CKPT_U16, CKPT_U32, CKPT_U64};
-  for (size_t i = 0; i < CKPT_COUNTOF(plain); i++)
-    if (plain[i] == d) return true;
+static bool is_among(ckpt_dtype d, const ckpt_dtype *list, size_t n) {
+  for (size_t i = 0; i < n; i++)
+    if (list[i] == d) return true;
   return false;
 }
 
 static void pairs_that_can_be_cast(void **state) {
   (void)state;
-  for (int to = 0; to < CKPT_DTYPE_COUNT; to++)
-    for (int from = 0; from < CKPT_DTYPE_COUNT; from++)
-      assert_int_equal(ckpt_cast_supported((ckpt_dtype)to, (ckpt_dtype)from),
-                       is_plain((ckpt_dtype)to) && is_plain((ckpt_dtype)from));
+  static const ckpt_dtype reals[] = {CKPT_U8,          CKPT_I8,          CKPT_I16,       CKPT_I32,     CKPT_I64,
+                                     CKPT_F16,         CKPT_F32,         CKPT_F64,       CKPT_BOOL,    CKPT_BF16,
+                                     CKPT_U16,         CKPT_U32,         CKPT_U64,       CKPT_F8_E5M2, CKPT_F8_E4M3FN,
+                                     CKPT_F8_E5M2FNUZ, CKPT_F8_E4M3FNUZ, CKPT_F8_E8M0FNU};
+  static const ckpt_dtype complexes[] = {CKPT_C32, CKPT_C64, CKPT_C128, CKPT_BC32};
+  for (int i = 0; i < CKPT_DTYPE_COUNT * CKPT_DTYPE_COUNT; i++) {
+    ckpt_dtype to = (ckpt_dtype)(i / CKPT_DTYPE_COUNT), from = (ckpt_dtype)(i % CKPT_DTYPE_COUNT);
+    bool real = is_among(from, reals, CKPT_COUNTOF(reals));
+    bool complex = is_among(from, complexes, CKPT_COUNTOF(complexes));
+    bool can = is_among(to, reals, CKPT_COUNTOF(reals))           ? real
+               : is_among(to, complexes, CKPT_COUNTOF(complexes)) ? real || complex
+                                                                  : false;
+    assert_int_equal(ckpt_cast_supported(to, from), can);
+  }
+}
+
+static void refused_pairs(void **state) {
+  (void)state;
+  ckpt_error err = {0};
+  assert_int_equal(ckpt_cast_check(CKPT_F32, CKPT_C64, &err), CKPT_E_UNSUPPORTED);
+  assert_string_equal(err.message, "no cast from complex64 to float32: the imaginary parts would be lost");
+  assert_int_equal(ckpt_cast_check(CKPT_F32, CKPT_QI8, &err), CKPT_E_UNSUPPORTED);
+  assert_string_equal(err.message, "no cast from qint8 to float32");
+  assert_int_equal(ckpt_cast_check(CKPT_QI8, CKPT_QI8, &err), CKPT_OK);
 }
 
 int main(void) {
@@ -337,6 +498,13 @@ int main(void) {
       cmocka_unit_test(every_bfloat16),
       cmocka_unit_test(float16_rounds_to_nearest_even),
       cmocka_unit_test(bfloat16_rounds_to_nearest_even),
+      cmocka_unit_test(float64_goes_by_float32),
+      cmocka_unit_test(integers_are_rounded_once),
+      cmocka_unit_test(every_float8),
+      cmocka_unit_test(no_numbers_of_float8),
+      cmocka_unit_test(exponents_alone),
+      cmocka_unit_test(complex_by_its_parts),
+      cmocka_unit_test(real_to_complex),
       cmocka_unit_test(extremes_of_small_floats),
       cmocka_unit_test(float32_to_bfloat16),
       cmocka_unit_test(double_to_float32),
@@ -347,6 +515,7 @@ int main(void) {
       cmocka_unit_test(bool_is_zero_or_one),
       cmocka_unit_test(runs_go_over_all_elements),
       cmocka_unit_test(pairs_that_can_be_cast),
+      cmocka_unit_test(refused_pairs),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -86,12 +86,12 @@ static const good goods[] = {
      P("\x8e\2\0\0\0\0\0\0\0.."
        ".."),
      CKPT_BYTES, "b'..'"},
-    {0x96, P("\x96\1\0\0\0\0\0\0\0a."), CKPT_BYTEARRAY, "b'a'"},
+    {0x96, P("\x96\1\0\0\0\0\0\0\0a."), CKPT_BYTEARRAY, "bytearray(b'a')"},
     /* containers */
     {']', P("]."), CKPT_LIST, "[]"},
     {')', P(")."), CKPT_TUPLE, "()"},
     {'}', P("}."), CKPT_DICT, "{}"},
-    {0x8f, P("\x8f."), CKPT_SET, "{}"},
+    {0x8f, P("\x8f."), CKPT_SET, "set()"},
     {'(', P("(l."), CKPT_LIST, "[]"},
     {'l', P("(K\1K\2l."), CKPT_LIST, "[1, 2]"},
     {'t', P("(K\1K\2K\3K\4t."), CKPT_TUPLE, "(1, 2, 3, 4)"},

@@ -250,7 +250,7 @@ static void a_failed_save_leaves_the_old_file(void **state) {
   free(bytes);
   assert_true(kept);
   assert_int_equal(st, CKPT_E_UNSUPPORTED);
-  assert_non_null(strstr(err.message, "a persistent id that is no tuple"));
+  assert_non_null(strstr(err.message, "a persistent id of something that the file does not hold"));
 }
 
 /* ckpt.h: "CKPT_E_UNSUPPORTED names the path of a value that the format cannot hold." */

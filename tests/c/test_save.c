@@ -194,6 +194,33 @@ static void plain_values_are_named(void **state) {
   ckpt_save_report_free(report);
 }
 
+/* An object is named once, not with all of its parts; its tensors are taken out of it. */
+static void objects_are_dropped_without_their_tensors(void **state) {
+  ckpt_error err = {0};
+  ckpt_value *root = dict(false), *args = NULL, *one = NULL, *t = NULL, *fields = dict(false);
+  assert_int_equal(ckpt_value_new_tuple(&args, doc, NULL), CKPT_OK);
+  assert_int_equal(ckpt_value_new_int(&one, doc, 1, NULL), CKPT_OK);
+  assert_int_equal(ckpt_value_append(args, doc, one, NULL), CKPT_OK);
+  assert_int_equal(ckpt_value_new_tensor(&t, doc, tensor(CKPT_U8, 1, 1), NULL), CKPT_OK);
+  assert_int_equal(ckpt_value_append(args, doc, t, NULL), CKPT_OK);
+  ckpt_value *cls = ckpt_value_make_class(doc, "a", 1, "Model", 5, &err);
+  ckpt_value *object = ckpt_value_make_object(doc, CKPT_BY_REDUCE, cls, args, &err);
+  object->as.object->state = fields;
+  put_int(fields, "n", 1);
+  put_tensor(fields, "w", tensor(CKPT_U8, 1, 2));
+  put(root, "model", object);
+  put(root, "again", object);
+  refuses(state, "a.safetensors", root, &(ckpt_save_options){0}, CKPT_E_UNSUPPORTED,
+          "not: 'model', 'again'; tensors_only");
+  ckpt_save_report *report = save(state, "a.safetensors", root, &(ckpt_save_options){.tensors_only = true});
+  assert_words(report, CKPT_SAVED_DROPPED, "model again");
+  assert_words(report, CKPT_SAVED_TIED, "again.args[1] again.w");
+  ckpt_save_report_free(report);
+  ckpt_checkpoint *cp = open_saved();
+  assert_string_equal(keys(cp), "model.args[1] model.w again.args[1] again.w");
+  ckpt_checkpoint_close(cp);
+}
+
 /* PyTorch's state dicts have an attribute `_metadata`, which nobody misses; any other is somebody's. */
 static void attributes_of_a_state_dict(void **state) {
   ckpt_value *root = dict(false), *sd = put(root, "model", dict(true)), *attributes = dict(false);
@@ -423,6 +450,7 @@ int main(void) {
       SAVE_TEST(the_name_gives_the_format),
       SAVE_TEST(nested_values_become_flat),
       SAVE_TEST(plain_values_are_named),
+      SAVE_TEST(objects_are_dropped_without_their_tensors),
       SAVE_TEST(attributes_of_a_state_dict),
       SAVE_TEST(an_empty_file_and_a_bare_tensor),
       SAVE_TEST(names_meet),

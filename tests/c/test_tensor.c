@@ -474,10 +474,10 @@ static void refused_copies(void **state) {
   (void)state;
   static const refusal rows[] = {
       {CKPT_F32, CKPT_F32, 2, 3, CKPT_E_SHAPE, "source and destination have different shapes"},
-      {CKPT_F32, CKPT_C64, 2, 2, CKPT_E_UNSUPPORTED, "no cast from complex64 to float32"},
-      {CKPT_C64, CKPT_F32, 2, 2, CKPT_E_UNSUPPORTED, "no cast from float32 to complex64"},
+      {CKPT_F32, CKPT_C64, 2, 2, CKPT_E_UNSUPPORTED,
+       "no cast from complex64 to float32: the imaginary parts would be lost"},
       {CKPT_U8, CKPT_QU8, 2, 2, CKPT_E_UNSUPPORTED, "no cast from quint8 to uint8"},
-      {CKPT_F32, CKPT_F8_E5M2, 2, 2, CKPT_E_UNSUPPORTED, "no cast from float8_e5m2 to float32"},
+      {CKPT_F32, CKPT_F4_E2M1FN_X2, 2, 2, CKPT_E_UNSUPPORTED, "no cast from float4_e2m1fn_x2 to float32"},
   };
   for (size_t i = 0; i < CKPT_COUNTOF(rows); i++) {
     ckpt_tensor *dst = fresh(rows[i].to, 1, &rows[i].to_size), *src = fresh(rows[i].from, 1, &rows[i].from_size);
@@ -489,18 +489,48 @@ static void refused_copies(void **state) {
   }
 }
 
-static void destination_must_be_contiguous(void **state) {
+static void copy_into_a_view(void **state) {
   (void)state;
   float values[6];
-  ckpt_error err = {0};
-  ckpt_tensor *src = counting(values, 6, 2, DIMS(3, 2)), *base = fresh(CKPT_F32, 2, DIMS(2, 3));
+  ckpt_tensor *src = counting(values, 6, 2, DIMS(3, 2)), *base = fresh(CKPT_I32, 2, DIMS(2, 3));
   ckpt_tensor *dst = view(base, 0, 2, DIMS(3, 2), DIMS(1, 3));
-  assert_int_equal(ckpt_tensor_copy(dst, src, &err), CKPT_E_UNSUPPORTED);
-  assert_string_equal(err.message, "the destination tensor is not contiguous");
-  assert_int_equal(ckpt_tensor_copy(base, src, &err), CKPT_E_SHAPE); /* [2, 3] is not [3, 2] */
+  const void *data;
+  assert_int_equal(ckpt_tensor_copy(dst, src, NULL), CKPT_OK);
+  assert_int_equal(ckpt_tensor_data(&data, base, NULL), CKPT_OK);
+  assert_memory_equal(data, ((const int32_t[]){0, 2, 4, 1, 3, 5}), 24);
+  assert_int_equal(ckpt_tensor_copy(base, src, NULL), CKPT_E_SHAPE); /* [2, 3] is not [3, 2] */
   ckpt_tensor_release(src);
   ckpt_tensor_release(dst);
   ckpt_tensor_release(base);
+}
+
+static void copy_onto_itself(void **state) {
+  (void)state;
+  float values[9];
+  ckpt_tensor *t = counting(values, 9, 2, DIMS(3, 3)), *across = view(t, 0, 2, DIMS(3, 3), DIMS(1, 3));
+  assert_int_equal(ckpt_tensor_copy(t, across, NULL), CKPT_OK); /* transposed in place */
+  assert_memory_equal(values, ((const float[]){0, 3, 6, 1, 4, 7, 2, 5, 8}), 36);
+  ckpt_tensor_release(across);
+  ckpt_tensor_release(t);
+}
+
+static void destinations_that_cannot_be(void **state) {
+  (void)state;
+  ckpt_error err = {0};
+  float values[4];
+  ckpt_tensor *src = counting(values, 4, 2, DIMS(2, 2)), *base = fresh(CKPT_F32, 1, DIMS(2)), *meta = NULL;
+  ckpt_tensor *dst = view(base, 0, 2, DIMS(2, 2), DIMS(0, 1));
+  assert_int_equal(ckpt_tensor_copy(dst, src, &err), CKPT_E_UNSUPPORTED);
+  assert_string_equal(err.message, "several elements of the destination tensor lie in one place");
+  assert_int_equal(ckpt_tensor_check_writable(dst, &err), CKPT_E_UNSUPPORTED);
+  assert_string_equal(err.message, "the destination tensor is not contiguous");
+  assert_int_equal(ckpt_tensor_meta(&meta, CKPT_F32, 2, DIMS(2, 2), NULL), CKPT_OK);
+  assert_int_equal(ckpt_tensor_copy(meta, src, &err), CKPT_E_ARGUMENT);
+  assert_string_equal(err.message, "the destination tensor is read-only");
+  ckpt_tensor_release(src);
+  ckpt_tensor_release(dst);
+  ckpt_tensor_release(base);
+  ckpt_tensor_release(meta);
 }
 
 /* ---- conjugate and negative bits ---- */
@@ -715,7 +745,9 @@ int main(void) {
       cmocka_unit_test(copy_casts_strided),
       cmocka_unit_test(copy_scalar_and_empty),
       cmocka_unit_test(refused_copies),
-      cmocka_unit_test(destination_must_be_contiguous),
+      cmocka_unit_test(copy_into_a_view),
+      cmocka_unit_test(copy_onto_itself),
+      cmocka_unit_test(destinations_that_cannot_be),
       cmocka_unit_test(conjugate_and_negative),
       cmocka_unit_test(negative_of_a_real_tensor),
       cmocka_unit_test(requires_grad_is_of_the_handle),

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""check_ops.py CKPT OPS_LUA [COUNT]: chains of random tensor operations by ckpt against the same ones by PyTorch."""
+"""check_ops.py CKPT OPS_LUA [COUNT]: chains of random tensor operations by ckpt against the same ones by PyTorch:
+shapes, bytes, and the strides of what is a view in PyTorch."""
 import os, random, subprocess, sys, tempfile, warnings
 import torch
 
@@ -35,7 +36,7 @@ def random_tensor(dtype, shape):
 class Case:
     """Tensors, and the same statements in Lua and in PyTorch."""
     def __init__(self):
-        self.inputs, self.lua, self.view = [], [], False
+        self.inputs, self.lua, self.view = [], [], True  # view: nothing has been copied so far
 
     def new(self, dtype, shape):
         t = random_tensor(dtype, shape)
@@ -169,6 +170,7 @@ def make():
     for _ in range(rng.randrange(1, 7)):
         made = step(case, t)
         if made is None: continue
+        case.view &= made[0].numel() > 0 and made[0].storage().data_ptr() == case.inputs[0].storage().data_ptr()
         t = made[0]
         case.lua.append("v = assert(" + made[1] + ")")
     return case, t
@@ -187,7 +189,7 @@ def same(want, shape, data):
 
 def main():
     cases = [make() for _ in range(COUNT)]
-    wrong = exact = operations = 0
+    wrong = exact = operations = views = 0
     with tempfile.TemporaryDirectory() as work:
         path, out = os.path.join(work, "cases.lua"), os.path.join(work, "out")
         lines = []
@@ -203,6 +205,9 @@ def main():
             shape = [int(x) for x in parts[0].split(",") if x]
             data = bytes.fromhex(parts[2])
             good = same(want, shape, data)
+            if case.view and want.numel() > 0:
+                views += 1
+                good &= list(want.stride()) == [int(x) for x in parts[1].split(",") if x]
             exact += good and raw(want) == data
         if not good:
             wrong += 1
@@ -211,7 +216,7 @@ def main():
                 print(f"#   PyTorch {list(want.shape)} {raw(want).hex()[:100]}")
     wrong += COUNT - len(lines)
     print(f"{COUNT} chains of {operations} operations, seed {SEED}: {wrong} differ from PyTorch {torch.__version__}, "
-          f"{exact} equal in every bit")
+          f"{exact} equal in every bit, {views} views with PyTorch's strides")
     return 0 if wrong == 0 else 1
 
 

@@ -1,6 +1,6 @@
--- ops.lua CASES OUT: runs the cases of check_ops.py. CASES is a Lua file that returns a list of { tensors, run }: tensors
--- are { dtype, shape, bytes, contiguous bytes? }, run(ckpt, tensors) returns a tensor. What comes out is appended to OUT:
--- one line "shape | stride or - | hex of the bytes", or "error CODE".
+-- ops.lua CASES OUT: runs the cases of check_ops.py. CASES is Lua that returns a list of { tensors, run }: tensors
+-- are { dtype, shape, bytes }, run(ckpt, tensors) returns a tensor. What comes out goes to OUT: one line "shape|stride|
+-- hex of the bytes", or "error CODE MESSAGE".
 local ckpt = require "ckpt"
 
 local function hex(bytes)

@@ -52,7 +52,8 @@ local files = {
   { "a text", "hello, world", "format", "not a checkpoint: it begins with the bytes 68 65" },
   { "a foreign zip", "PK\5\6" .. ("\0"):rep(18), "format", "not a checkpoint" },
   { "a zip that ends early", "PK\3\4" .. ("\0"):rep(26), "corrupt", "zip end record missing" },
-  { "a legacy file cut off", "\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19\x2e", "corrupt", "file+0xf: the pickle ends without STOP" },
+  { "a legacy file cut off", "\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19\x2e", "corrupt",
+    "file+0xf: the pickle ends without STOP" },
   { "a directory", false, "format", "a directory, not a checkpoint file" },
 }
 

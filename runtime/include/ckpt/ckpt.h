@@ -184,14 +184,16 @@ CKPT_API bool ckpt_tensor_shares_storage(const ckpt_tensor *a, const ckpt_tensor
 /*
  * The address of the tensor's first element; stride() applies from there. The bytes of a file are found (and, for a
  * deflated record, inflated and kept) at the first call, which therefore can fail: CKPT_E_CORRUPT, CKPT_E_NOMEM;
- * CKPT_E_ARGUMENT for a meta tensor. Valid while the tensor lives; read-only unless the caller made the storage.
+ * CKPT_E_ARGUMENT for a meta tensor. Valid while the tensor lives; read-only unless the caller made the storage. In a
+ * file whose bytes are not aligned (legacy, torch.distributed.checkpoint) the address is not either: memcpy elements.
  * Conjugate and negative bits are not applied here, ckpt_tensor_copy applies them. Thread-safe.
  */
 CKPT_API ckpt_status ckpt_tensor_data(const void **out, const ckpt_tensor *t, ckpt_error *err);
 
 /*
- * dst[...] = src[...] element by element, in logical order, cast where the dtypes differ. Shapes must be equal
- * (CKPT_E_SHAPE); complex, quantised and bit dtypes are not cast (CKPT_E_UNSUPPORTED). dst must be writable.
+ * dst[...] = src[...] element by element, in logical order, cast where the dtypes differ (see ckpt_tensor_to). Shapes
+ * must be equal (CKPT_E_SHAPE). dst must be writable; it may be a view, even of src's storage, but not one with several
+ * elements in one place (CKPT_E_UNSUPPORTED).
  */
 CKPT_API ckpt_status ckpt_tensor_copy(ckpt_tensor *dst, const ckpt_tensor *src, ckpt_error *err);
 
@@ -202,7 +204,7 @@ CKPT_API ckpt_status ckpt_tensor_sha256(char out[65], const ckpt_tensor *t, ckpt
 typedef enum ckpt_qscheme {
   CKPT_PER_TENSOR_AFFINE,
   CKPT_PER_CHANNEL_AFFINE,
-  CKPT_PER_CHANNEL_AFFINE_FLOAT_QPARAMS /* scales and zero points are float32 */
+  CKPT_PER_CHANNEL_AFFINE_FLOAT_QPARAMS /* zero points are floats; files call it per_channel_affine too */
 } ckpt_qscheme;
 
 typedef struct ckpt_quantization {
@@ -752,17 +754,19 @@ typedef struct ckpt_open_options {
 } ckpt_open_options;
 
 /*
- * Opens a checkpoint by its content, never by its name. The file is mapped; only its directory and its pickle are
- * read. Errors: CKPT_E_NOTFOUND, CKPT_E_IO, CKPT_E_FORMAT (foreign file), CKPT_E_CORRUPT, CKPT_E_UNSUPPORTED,
- * CKPT_E_LIMIT. The message begins with `path`. A file must not be shortened while it is open: ckpt itself never
- * changes a published file.
+ * Opens a checkpoint by its content, never by its name; a directory that holds `.metadata` (or that file) as a
+ * torch.distributed.checkpoint; the index of a sharded set, or a directory with exactly one such index, as one dict of
+ * all its files, which lie beside it. Files are mapped; only their directories, headers and pickles are read. Errors:
+ * CKPT_E_NOTFOUND, CKPT_E_IO, CKPT_E_FORMAT (foreign file), CKPT_E_CORRUPT, CKPT_E_UNSUPPORTED, CKPT_E_LIMIT. The
+ * message begins with `path`. A file must not be shortened while it is open: ckpt itself never changes a published file.
  */
 CKPT_API ckpt_status ckpt_checkpoint_open(ckpt_checkpoint **out, const char *path, const ckpt_open_options *options,
                                           ckpt_error *err);
 CKPT_API void ckpt_checkpoint_close(ckpt_checkpoint *cp);
 
-CKPT_API const char *ckpt_checkpoint_format(const ckpt_checkpoint *cp); /* "torch-zip", "torchscript", ... */
-CKPT_API uint64_t ckpt_checkpoint_bytes(const ckpt_checkpoint *cp);     /* size of the file */
+/* "torch-zip", "torchscript", "torch-legacy" (before 1.6), "torch-tar" (0.1), "torch-dcp", "safetensors", "sharded", "pickle" */
+CKPT_API const char *ckpt_checkpoint_format(const ckpt_checkpoint *cp);
+CKPT_API uint64_t ckpt_checkpoint_bytes(const ckpt_checkpoint *cp); /* size of the file, or of all files */
 
 /*
  * How many saves the file holds: several torch.save (legacy format) or pickle.dump calls may have written into it one
@@ -777,9 +781,9 @@ CKPT_API ckpt_document *ckpt_checkpoint_document(const ckpt_checkpoint *cp);
 CKPT_API ckpt_value *ckpt_checkpoint_root(const ckpt_checkpoint *cp);
 
 /*
- * What a file says of itself beside its tensors, a dict: `__metadata__` of a safetensors file (strings), `metadata` of a
- * sharded set's index and what its shards say besides. NULL if it says nothing, and for formats that have no place for
- * it. Lives as long as the document.
+ * What a file says of itself beside its tensors, a dict: `__metadata__` of a safetensors file (strings), `metadata` of
+ * a sharded set's index and what its shards say besides. NULL if it says nothing, and for formats that have no place
+ * for it. Lives as long as the document.
  */
 CKPT_API ckpt_value *ckpt_checkpoint_metadata(const ckpt_checkpoint *cp);
 
@@ -789,6 +793,22 @@ CKPT_API ckpt_value *ckpt_checkpoint_metadata(const ckpt_checkpoint *cp);
  * 1.6 have no checksums; of them every save in the file is read, also the one that is cut off at its end.
  */
 CKPT_API ckpt_status ckpt_checkpoint_verify(const ckpt_checkpoint *cp, ckpt_error *err);
+
+/* Records of a zip file, each with the CRC-32 that its directory has (0: none). Formats without records have 0. */
+typedef struct ckpt_record {
+  const char *name;
+  uint64_t bytes; /* unpacked */
+  uint32_t crc;
+} ckpt_record;
+
+CKPT_API size_t ckpt_checkpoint_record_count(const ckpt_checkpoint *cp);
+CKPT_API ckpt_record ckpt_checkpoint_record(const ckpt_checkpoint *cp, size_t i); /* i < count */
+
+/* ckpt_checkpoint_verify for one record alone. */
+CKPT_API ckpt_status ckpt_checkpoint_check_record(const ckpt_checkpoint *cp, size_t i, ckpt_error *err);
+
+/* And ckpt_checkpoint_verify for what is inside: indices, scales, lengths. */
+CKPT_API ckpt_status ckpt_checkpoint_check_contents(const ckpt_checkpoint *cp, ckpt_error *err);
 
 /*
  * All tensors and opaque objects of a value with their paths: `.key` for a dict key or an object's field (the leading
@@ -911,9 +931,9 @@ CKPT_API const char *ckpt_save_report_text(const ckpt_save_report *report, ckpt_
  * for (NULL: not). CKPT_E_UNSUPPORTED names, before there is any output, the paths of what the format cannot hold.
  * safetensors: the bytes that the library 0.8 writes; an equal view of one storage under several names is written once,
  * the further names go to `__metadata__` as save_model writes them, and reading restores them.
- * Sharded (only if more than shard_bytes): NAME-00001-of-0000N.EXT, and last NAME.EXT.index.json, as transformers does. A
- * storage stays in one file. CKPT_E_EXISTS if NAME.EXT is there, or an index and one of the new names: no set of files is
- * ever half replaced.
+ * Sharded (only if more than shard_bytes): NAME-00001-of-0000N.EXT, and last NAME.EXT.index.json, as transformers does.
+ * A storage stays in one file. CKPT_E_EXISTS if NAME.EXT is there, or an index and one of the new names: no set of
+ * files is ever half replaced.
  */
 CKPT_API ckpt_status ckpt_save_file_as(ckpt_save_report **report, const char *path, const ckpt_value *root,
                                        const ckpt_save_options *options, ckpt_error *err);
