@@ -38,16 +38,17 @@ HEADERS  := runtime/include/ckpt/ckpt.h bindings/include/ckpt/checkpointer.h
 
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: all help deps run test test-c test-lua test-e2e lint format asan check-asan install uninstall check-install \
+.PHONY: all help deps run test test-c test-lua test-e2e check-graphs lint format asan check-asan install uninstall check-install \
         print-installed test-units bench-align clean
 
-all: $(B)/libckpt.a $(B)/$(SONAME) $(B)/libckpt.so $(B)/ckpt.so $(B)/ckpt $(B)/trainer
+all: $(B)/libckpt.a $(B)/$(SONAME) $(B)/libckpt.so $(B)/ckpt.so $(B)/ckpt $(B)/trainer $(B)/graphs
 
 help:
 	@echo 'make               build everything under build/'
 	@echo 'make deps          install the Debian packages that are missing (apt-get, sudo when not root)'
 	@echo 'make run           the example: train on real digits, killed twice, resumed, best kept; then its checkpoints'
 	@echo 'make test          all tests'
+	@echo 'make check-graphs  N=10000 random object graphs each way between ckpt and Python, from seed SEED=1 on'
 	@echo 'make lint          luacheck, clang-format, clang-tidy, cppcheck, headers alone under strict flags'
 	@echo 'make asan          everything under AddressSanitizer and UBSan in build/asan; make check-asan tests it'
 	@echo 'make install       into prefix ($(prefix)), below DESTDIR; uninstall takes it away; check-install tests both'
@@ -109,6 +110,15 @@ $(B)/trainer: $(patsubst %.c,$(B)/obj/%.o,$(TRAINER)) $(B)/libckpt.a
 	$(CC) $(SANITIZE) $(LDFLAGS) -Wl,--wrap=fsync -o $@ $^ $(LUA_LIBS) $(LIBS)
 
 # ---- tests ----
+
+# Random object graphs, to and from Python's pickler: N each way, from seed SEED on.
+N    ?= 10000
+SEED ?= 1
+check-graphs: $(B)/graphs
+	@PYTHONPATH=tests/graphs python3 tests/graphs/graphs.py $(B)/graphs --count $(N) --seed $(SEED)
+
+$(B)/graphs: $(patsubst %.c,$(B)/obj/%.o,$(wildcard tests/graphs/*.c)) $(B)/libckpt.a
+	$(CC) $(SANITIZE) $(LDFLAGS) -o $@ $^ $(LIBS)
 
 test-c: $(C_TESTS)
 

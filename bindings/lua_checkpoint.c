@@ -129,12 +129,17 @@ static int listing_gc(lua_State *L) {
   return 0;
 }
 
-static void set_class(lua_State *L, const ckpt_value *v) {
+/* Of an object; copy_reg makes one of the class that it is given. */
+static const ckpt_value *class_of(const ckpt_value *v) {
   const ckpt_value *cls = ckpt_value_object_class(v), *args = ckpt_value_object_args(v);
-  size_t n = 0;
   bool by_function = cls != NULL && (ckpt_value_is_class(cls, "copy_reg", "_reconstructor") ||
                                      ckpt_value_is_class(cls, "copyreg", "_reconstructor"));
-  if (by_function && ckpt_value_count(args) > 0) cls = ckpt_value_item(args, 0);
+  return by_function && ckpt_value_count(args) > 0 ? ckpt_value_item(args, 0) : cls;
+}
+
+static void set_class(lua_State *L, const ckpt_value *v) {
+  const ckpt_value *cls = class_of(v);
+  size_t n = 0;
   const char *name = cls == NULL ? NULL : ckpt_value_text(cls, &n);
   lua_pushlstring(L, name == NULL ? "?" : name, name == NULL ? 1 : n);
   lua_setfield(L, -2, "class");
@@ -239,6 +244,24 @@ static int checkpoint_entries(lua_State *L) {
   return 1;
 }
 
+/* cp:source([path]) -> text, file: the source that an old file holds of a class or an object's class; or nil */
+static int checkpoint_source(lua_State *L) {
+  const ckpt_value *v = find(L, check_checkpoint(L));
+  if (v != NULL && ckpt_value_kind(v) == CKPT_OBJECT) v = class_of(v);
+  ckpt_value *file = NULL;
+  const ckpt_value *source = v == NULL ? NULL : ckpt_value_class_source(v, &file);
+  if (source == NULL) {
+    lua_pushnil(L);
+    return 1;
+  }
+  size_t n = 0;
+  const char *text = ckpt_value_text(source, &n);
+  lua_pushlstring(L, text, n);
+  text = ckpt_value_text(file, &n);
+  lua_pushlstring(L, text, n);
+  return 2;
+}
+
 static int checkpoint_index(lua_State *L) {
   const ckpt_checkpoint *cp = check_checkpoint(L);
   const char *field = luaL_checkstring(L, 2);
@@ -279,6 +302,7 @@ void ckpt_lua_open_checkpoint(lua_State *L) {
                                      {"records", checkpoint_records},
                                      {"check_record", checkpoint_check_record},
                                      {"check_contents", checkpoint_check_contents},
+                                     {"source", checkpoint_source},
                                      {"close", checkpoint_close},
                                      {NULL, NULL}};
   static const luaL_Reg listing[] = {{"__gc", listing_gc}, {NULL, NULL}};

@@ -32,6 +32,11 @@ static void must(converter *c, ckpt_status st) { ckpt_lua_must(c->L, st, &c->err
 
 static ckpt_value *refer(converter *c, int index);
 
+/* What a message calls it: the name of its metatable, or Lua's of its type. */
+static const char *name_of(lua_State *L, int index) {
+  return luaL_getmetafield(L, index, "__name") == LUA_TSTRING ? lua_tostring(L, -1) : luaL_typename(L, index);
+}
+
 /* ---- scalars ---- */
 
 static ckpt_value *from_string(converter *c, int index, bool key) {
@@ -93,7 +98,7 @@ static ckpt_value *from_userdata(converter *c, int index) {
     return from_value(c, ckpt_checkpoint_root(cp), ckpt_checkpoint_document(cp));
   }
   ckpt_value *from = ckpt_lua_test_value(L, index, &doc);
-  if (from == NULL) luaL_error(L, "a %s has no counterpart in Python", luaL_typename(L, index));
+  if (from == NULL) luaL_error(L, "a %s has no counterpart in Python", name_of(L, index));
   return from_value(c, from, doc);
 }
 
@@ -189,7 +194,8 @@ static ckpt_value *class_from_name(converter *c, int index) {
   bool given = lua_rawget(L, index) == LUA_TSTRING;
   const char *prefix = given ? lua_tolstring(L, -1, &module) : strrchr(name, '.');
   if (!given && prefix != NULL) module = (size_t)(prefix - name);
-  if (module + 1 >= n || name[module] != '.' || (given && memcmp(prefix, name, module) != 0) || strlen(name) != n)
+  if (module == 0 || module + 1 >= n || name[module] != '.' || (given && memcmp(prefix, name, module) != 0) ||
+      strlen(name) != n)
     luaL_error(L, "the class '%s' of an object must be 'module.Name'", name);
   lua_pushlstring(L, name, module);
   must(c, ckpt_value_new_class(&v, c->doc, lua_tostring(L, -1), name + module + 1, &c->err));
@@ -445,7 +451,7 @@ static void take_others(lua_State *L, int index, lua_Integer *n) {
     if (taken) continue;
     if (key_rank(L, -2) == 0 && luaL_testudata(L, -2, CKPT_T_MARK) == NULL)
       luaL_error(L, "a %s as key has no order in a plain table: ckpt.items{ {key, value}, ... } says it",
-                 luaL_typename(L, -2));
+                 name_of(L, lua_absindex(L, -2)));
     lua_pushvalue(L, -2);
     lua_rawseti(L, -4, ++*n);
   }

@@ -124,9 +124,11 @@ int ckpt_lua_new_state_dict(lua_State *L) {
   return 1;
 }
 
-/* { {name, tensor}, ... } at 1 */
+/* { {name, tensor}, ... } at 1; a table by name has no order. */
 static int from_rows(lua_State *L) {
   ckpt_error err;
+  for (lua_pushnil(L); lua_next(L, 1) != 0; lua_pop(L, 1))
+    luaL_argcheck(L, lua_isinteger(L, -2), 1, "a list of {name, tensor} expected");
   ckpt_state_dict **sd = push_empty(L);
   int top = lua_gettop(L);
   for (lua_Unsigned i = 1, n = lua_rawlen(L, 1); i <= n; i++) {

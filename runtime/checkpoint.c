@@ -17,6 +17,7 @@ struct ckpt_checkpoint {
   ckpt_value *metadata; /* of the document; NULL: none */
   const char *format;
   uint64_t bytes;
+  size_t save; /* wanted */
   ckpt_saves saves;
   const ckpt_save_format *stream; /* NULL: a format of one save to a file */
   ckpt_mapping *map;              /* the file, or the index of a set; NULL for a directory */
@@ -27,45 +28,36 @@ struct ckpt_checkpoint {
 
 /* ---- open ---- */
 
-typedef ckpt_status (*reader)(ckpt_checkpoint *cp, size_t save, ckpt_error *err);
+typedef ckpt_status (*reader)(ckpt_checkpoint *cp, ckpt_error *err);
 
-/* A format of one save to a file. */
-static ckpt_status only_save(ckpt_checkpoint *cp, size_t save, ckpt_error *err) {
-  cp->saves = (ckpt_saves){1, cp->map == NULL ? 0 : ckpt_mapping_size(cp->map)};
-  return save == 0 ? CKPT_OK : ckpt_saves_no_such(save, 1, err);
-}
-
-static ckpt_status read_zip(ckpt_checkpoint *cp, size_t save, ckpt_error *err) {
-  CKPT_TRY(only_save(cp, save, err));
+static ckpt_status read_zip(ckpt_checkpoint *cp, ckpt_error *err) {
   CKPT_TRY(ckpt_zip_open(&cp->zip, cp->map, 0, ckpt_mapping_size(cp->map), err));
   return ckpt_pth_read(&cp->doc, &cp->format, cp->zip, err);
 }
 
-static ckpt_status read_safetensors(ckpt_checkpoint *cp, size_t save, ckpt_error *err) {
+static ckpt_status read_safetensors(ckpt_checkpoint *cp, ckpt_error *err) {
   cp->format = "safetensors";
-  CKPT_TRY(only_save(cp, save, err));
   return ckpt_safetensors_read(&cp->doc, &cp->metadata, cp->map, err);
 }
 
-static ckpt_status read_tar(ckpt_checkpoint *cp, size_t save, ckpt_error *err) {
+static ckpt_status read_tar(ckpt_checkpoint *cp, ckpt_error *err) {
   cp->format = "torch-tar";
-  CKPT_TRY(only_save(cp, save, err));
   return ckpt_tar_read(&cp->doc, cp->map, err);
 }
 
-static ckpt_status read_stream(ckpt_checkpoint *cp, const ckpt_save_format *stream, size_t save, ckpt_error *err) {
+static ckpt_status read_stream(ckpt_checkpoint *cp, const ckpt_save_format *stream, ckpt_error *err) {
   cp->stream = stream;
-  return ckpt_saves_read(&cp->doc, &cp->saves, stream, cp->map, save, err);
+  return ckpt_saves_read(&cp->doc, &cp->saves, stream, cp->map, cp->save, err);
 }
 
-static ckpt_status read_legacy(ckpt_checkpoint *cp, size_t save, ckpt_error *err) {
+static ckpt_status read_legacy(ckpt_checkpoint *cp, ckpt_error *err) {
   cp->format = "torch-legacy";
-  return read_stream(cp, &ckpt_legacy_format, save, err);
+  return read_stream(cp, &ckpt_legacy_format, err);
 }
 
-static ckpt_status read_pickle(ckpt_checkpoint *cp, size_t save, ckpt_error *err) {
+static ckpt_status read_pickle(ckpt_checkpoint *cp, ckpt_error *err) {
   cp->format = "pickle";
-  return read_stream(cp, &ckpt_bare_pickle_format, save, err);
+  return read_stream(cp, &ckpt_bare_pickle_format, err);
 }
 
 static bool starts(const ckpt_mapping *map, const void *bytes, size_t n) {
@@ -99,11 +91,11 @@ static const format formats[] = {
  * Pickles of protocols 0 and 1 have no mark: what parses as such to the last byte is one, anything else is no
  * checkpoint, and the refusal says what the attempt met.
  */
-static ckpt_status read_unmarked(ckpt_checkpoint *cp, size_t save, ckpt_error *err) {
+static ckpt_status read_unmarked(ckpt_checkpoint *cp, ckpt_error *err) {
   ckpt_error here = {0};
   const unsigned char *b = ckpt_mapping_data(cp->map);
   size_t size = ckpt_mapping_size(cp->map);
-  ckpt_status st = read_pickle(cp, save, &here);
+  ckpt_status st = read_pickle(cp, &here);
   if (st == CKPT_OK && cp->saves.end < size)
     st = ckpt_fail(&here, CKPT_E_FORMAT, (int64_t)cp->saves.end, "file+0x%zx: what follows is none", cp->saves.end);
   if (st == CKPT_OK) return CKPT_OK;
@@ -117,42 +109,40 @@ static ckpt_status read_unmarked(ckpt_checkpoint *cp, size_t save, ckpt_error *e
                    b[0], size > 1 ? b[1] : 0, here.message);
 }
 
-static ckpt_status read_any(ckpt_checkpoint *cp, size_t save, ckpt_error *err) {
+static ckpt_status read_any(ckpt_checkpoint *cp, ckpt_error *err) {
   if (ckpt_mapping_size(cp->map) == 0) return ckpt_fail(err, CKPT_E_FORMAT, 0, "the file is empty");
   for (size_t i = 0; i < CKPT_COUNTOF(formats); i++) {
     if (!formats[i].is(cp->map)) continue;
-    if (formats[i].read != NULL) return formats[i].read(cp, save, err);
+    if (formats[i].read != NULL) return formats[i].read(cp, err);
     return ckpt_fail(err, CKPT_E_UNSUPPORTED, 0, "%s: this version of ckpt does not read it", formats[i].name);
   }
-  return read_unmarked(cp, save, err);
+  return read_unmarked(cp, err);
 }
 
 /* ---- what lies in one file, and what lies in several ---- */
 
-static ckpt_status read_file(ckpt_checkpoint *cp, const char *path, size_t save, ckpt_error *err) {
+static ckpt_status read_file(ckpt_checkpoint *cp, const char *path, ckpt_error *err) {
   (void)path;
   cp->bytes = ckpt_mapping_size(cp->map);
-  return read_any(cp, save, err);
+  return read_any(cp, err);
 }
 
-static ckpt_status read_set(ckpt_checkpoint *cp, const char *path, size_t save, ckpt_error *err) {
+static ckpt_status read_set(ckpt_checkpoint *cp, const char *path, ckpt_error *err) {
   cp->format = "sharded";
-  CKPT_TRY(only_save(cp, save, err));
   CKPT_TRY(ckpt_shards_read(&cp->shards, &cp->doc, &cp->metadata, cp->map, path, err));
   cp->bytes = ckpt_mapping_size(cp->map) + ckpt_shards_bytes(&cp->shards);
   return CKPT_OK;
 }
 
-static ckpt_status read_dcp(ckpt_checkpoint *cp, const char *dir, size_t save, ckpt_error *err) {
+static ckpt_status read_dcp(ckpt_checkpoint *cp, const char *dir, ckpt_error *err) {
   cp->format = "torch-dcp";
-  CKPT_TRY(only_save(cp, save, err));
   CKPT_TRY(ckpt_dcp_open(&cp->dcp, dir, err));
   cp->doc = ckpt_document_retain(ckpt_dcp_document(cp->dcp));
   cp->bytes = ckpt_dcp_bytes(cp->dcp);
   return CKPT_OK;
 }
 
-typedef ckpt_status (*path_reader)(ckpt_checkpoint *cp, const char *path, size_t save, ckpt_error *err);
+typedef ckpt_status (*path_reader)(ckpt_checkpoint *cp, const char *path, ckpt_error *err);
 
 /* `name` begins messages; the reader gets `path`. */
 static ckpt_status open_by(ckpt_checkpoint **out, path_reader read, ckpt_mapping *map, const char *path,
@@ -160,7 +150,10 @@ static ckpt_status open_by(ckpt_checkpoint **out, path_reader read, ckpt_mapping
   ckpt_checkpoint *cp = calloc(1, sizeof *cp);
   if (cp == NULL) return ckpt_fail_nomem(err, sizeof *cp);
   if (map != NULL) cp->map = ckpt_mapping_retain(map);
-  ckpt_status st = read(cp, path, options == NULL ? 0 : options->save, err);
+  cp->save = options == NULL ? 0 : options->save;
+  cp->saves = (ckpt_saves){1, map == NULL ? 0 : ckpt_mapping_size(map)};
+  ckpt_status st = read(cp, path, err);
+  if (st == CKPT_OK && cp->save >= cp->saves.count) st = ckpt_saves_no_such(cp->save, cp->saves.count, err);
   if (st == CKPT_OK && options != NULL && options->verify) st = ckpt_checkpoint_verify(cp, err);
   if (st != CKPT_OK) {
     ckpt_checkpoint_close(cp);

@@ -20,7 +20,8 @@ struct ckpt_cloner {
   ckpt_ptrmap seen; /* source -> index into pairs */
   pair *pairs;
   size_t n, capacity, filled, settled;
-  ckpt_error *err; /* of the call that runs, never NULL */
+  ckpt_error *err; /* &error */
+  ckpt_error error;
 };
 
 typedef struct ckpt_cloner cloner;
@@ -169,6 +170,7 @@ ckpt_status ckpt_cloner_new(cloner **out, ckpt_document *doc, ckpt_clone_tensor 
   c->doc = doc;
   c->tensor = tensor;
   c->context = context;
+  c->err = &c->error;
   *out = c;
   return CKPT_OK;
 }
@@ -183,14 +185,12 @@ void ckpt_cloner_free(cloner *c) {
 ckpt_document *ckpt_cloner_document(const cloner *c) { return c->doc; }
 
 ckpt_status ckpt_cloner_copy(ckpt_value **out, cloner *c, const ckpt_value *v, ckpt_error *err) {
-  ckpt_error here = {0};
   ckpt_value *made = NULL;
-  c->err = &here;
   ckpt_status st = run(&made, c, v);
   if (st == CKPT_OK)
     *out = made == NULL ? ckpt_document_none(c->doc) : made;
   else if (err != NULL)
-    *err = here;
+    *err = c->error;
   return st;
 }
 

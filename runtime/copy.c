@@ -46,7 +46,7 @@ static ckpt_status check_copy(const ckpt_tensor *dst, const ckpt_tensor *src, ck
 void ckpt_tensor_cast_into(unsigned char *to, ckpt_dtype to_dtype, const ckpt_tensor *src, const void *from) {
   unsigned char buffer[1 << 14];
   ckpt_dtype from_dtype = ckpt_tensor_dtype(src);
-  if (to_dtype == from_dtype) {
+  if (to_dtype == from_dtype && to_dtype != CKPT_BOOL) { /* a file's bools may be any bytes, a program's are 0 and 1 */
     ckpt_tensor_gather(to, src, from, 0, ckpt_tensor_numel(src));
     return;
   }

@@ -154,6 +154,7 @@ static ckpt_status read_bytes(ckpt_array *a, const ckpt_value *data, ckpt_error 
   bool is_bytes = data != NULL && (is_text(data) || data->kind == CKPT_BYTEARRAY);
   int64_t need;
   if (!is_bytes || (data->kind == CKPT_STR && !data->bytestring)) return bad(err, "without bytes");
+  if (a->itemsize == 0 && a->count > 1) return bad(err, "of many elements that take no bytes");
   if (!ckpt_mul_i64(&need, a->count, (int64_t)a->itemsize) || (uint64_t)need != data->as.text.n)
     return ckpt_fail(err, CKPT_E_CORRUPT, -1, "a numpy array of %lld elements of %zu bytes over %zu bytes",
                      (long long)a->count, a->itemsize, data->as.text.n);

@@ -11,7 +11,7 @@ typedef ckpt_status (*opcode)(ckpt_machine *m, ckpt_error *err);
 
 size_t ckpt_pickle_memory_limit(size_t size) {
   size_t limit;
-  return ckpt_mul_size(&limit, size, 128) && ckpt_add_size(&limit, limit, 1 << 16) ? limit : SIZE_MAX;
+  return ckpt_mul_size(&limit, size, 256) && ckpt_add_size(&limit, limit, 1 << 16) ? limit : SIZE_MAX;
 }
 
 /* ---- atoms ---- */
@@ -411,14 +411,39 @@ static ckpt_status op_obj(ckpt_machine *m, ckpt_error *err) {
   return push_object(m, CKPT_BY_REDUCE, callable, args, NULL, err);
 }
 
+static bool same_seq(const ckpt_seq *a, const ckpt_seq *b, int *budget);
+
+/* Whether two states say the same, as far as so many values can tell. */
+static bool same_state(const ckpt_value *a, const ckpt_value *b, int *budget) {
+  if (a == b) return true;
+  if (--*budget < 0 || a->kind != b->kind || a->made != NULL || b->made != NULL) return false;
+  switch (a->kind) {
+    case CKPT_INT: return a->as.integer == b->as.integer;
+    case CKPT_FLOAT: return memcmp(&a->as.number, &b->as.number, sizeof a->as.number) == 0;
+    case CKPT_TUPLE: return same_seq(&a->as.seq, &b->as.seq, budget);
+    case CKPT_DICT: return same_seq(&a->as.dict->flat, &b->as.dict->flat, budget);
+    default: break;
+  }
+  const char *text = ckpt_value_text(a, NULL);
+  return text != NULL && a->as.text.n == b->as.text.n && memcmp(text, b->as.text.bytes, a->as.text.n) == 0;
+}
+
+static bool same_seq(const ckpt_seq *a, const ckpt_seq *b, int *budget) {
+  bool same = a->n == b->n && a->n < (size_t)*budget;
+  for (size_t i = 0; same && i < a->n; i++) same = same_state(a->items[i], b->items[i], budget);
+  return same;
+}
+
 static ckpt_status state_hook(bool *done, ckpt_machine *m, ckpt_value *to, ckpt_value *state, ckpt_error *err) {
   if (m->hooks->state == NULL) return CKPT_OK;
   return ckpt_machine_at(m, m->hooks->state(done, m->hooks->context, to, state, err), err);
 }
 
+/* Python's own pickler (pickle.py) builds an object twice if its arguments lead back to it. */
 static ckpt_status op_build(ckpt_machine *m, ckpt_error *err) {
   ckpt_value *state = NULL, *to = NULL;
   bool done = false;
+  int budget = 256;
   CKPT_TRY(ckpt_machine_pop(&state, m, err));
   CKPT_TRY(ckpt_machine_top(&to, m, err));
   CKPT_TRY(state_hook(&done, m, to, state, err));
@@ -427,7 +452,8 @@ static ckpt_status op_build(ckpt_machine *m, ckpt_error *err) {
   if (to->kind == CKPT_OBJECT) at = &to->as.object->state;
   if (to->kind == CKPT_DICT && to->ordered) at = &to->as.dict->state;
   if (at == NULL) return ckpt_machine_fail(m, err, CKPT_E_CORRUPT, "BUILD on what has no state");
-  if (*at != NULL) return ckpt_machine_fail(m, err, CKPT_E_UNSUPPORTED, "BUILD twice on one object");
+  if (*at != NULL && !same_state(*at, state, &budget))
+    return ckpt_machine_fail(m, err, CKPT_E_UNSUPPORTED, "BUILD twice on one object, with two states");
   *at = state;
   return CKPT_OK;
 }

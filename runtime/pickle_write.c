@@ -9,6 +9,7 @@
 
 #include <stdlib.h>
 
+#include "pickle_holders.h"
 #include "way.h"
 
 enum { BATCH = 1000 };
@@ -38,6 +39,9 @@ typedef struct writer {
   size_t n_tasks, task_capacity;
   ckpt_ptrmap memo;
   size_t memo_count;
+  ckpt_ptrmap begun;   /* objects whose making is being written or was -> 0; 1: a second time inside the first */
+  ckpt_ptrmap holders; /* see pickle_holders.h; counted when first needed */
+  const ckpt_value *root;
   ckpt_strmap classes;      /* "module.name" -> memo number: Python memoises the one class object */
   ckpt_ptrmap storage_ids;  /* storage (or a typed view of it) -> its number */
   ckpt_ptrmap storage_keys; /* storage number + 1 as an address -> memo number of its key string */
@@ -172,7 +176,7 @@ static ckpt_status write_word(writer *w, const char *word) {
 }
 
 /* `text` is "module.name" and must outlive the writer. */
-static ckpt_status write_class(writer *w, const char *text, size_t module, size_t n) {
+static ckpt_status write_plain_class(writer *w, const char *text, size_t module, size_t n) {
   size_t id = ckpt_strmap_get(&w->classes, text, n);
   if (id != SIZE_MAX) return emit_get(w, id);
   if (memchr(text, '\n', n) != NULL) return ckpt_fail(w->err, CKPT_E_UNSUPPORTED, -1, "a class name with a line end");
@@ -187,7 +191,29 @@ static ckpt_status write_class(writer *w, const char *text, size_t module, size_
 
 static ckpt_status write_global(writer *w, const char *text) {
   const char *dot = strrchr(text, '.');
-  return write_class(w, text, (size_t)(dot - text), strlen(text));
+  return write_plain_class(w, text, (size_t)(dot - text), strlen(text));
+}
+
+/* Before protocol 4 a GLOBAL has no dots: Outer.Inner is getattr(Outer, "Inner"). */
+static ckpt_status write_class(writer *w, const ckpt_value *v) {
+  const char *text = v->as.text.bytes, *end = text + v->as.text.n, *name = text + v->as.text.module + 1;
+  const char *dot = memchr(name, '.', (size_t)(end - name));
+  size_t id;
+  if (dot == NULL) return write_plain_class(w, text, v->as.text.module, v->as.text.n);
+  for (const char *p = dot; p < end; p++)
+    if (*p == '.') CKPT_TRY(write_global(w, "__builtin__.getattr"));
+  CKPT_TRY(write_plain_class(w, text, v->as.text.module, (size_t)(dot - text)));
+  while (dot != end) {
+    const char *part = dot + 1, *next = memchr(part, '.', (size_t)(end - part));
+    dot = next == NULL ? end : next;
+    CKPT_TRY(write_text(w, part, (size_t)(dot - part)));
+    CKPT_TRY(emit_put(w, &id));
+    CKPT_TRY(emit_op(w, 0x86));
+    CKPT_TRY(emit_put(w, &id));
+    CKPT_TRY(emit_op(w, 'R'));
+    if (dot != end) CKPT_TRY(emit_put(w, &id));
+  }
+  return put(w, v);
 }
 
 /* ---- containers ---- */
@@ -439,37 +465,45 @@ static ckpt_status write_tensor(writer *w, const ckpt_tensor *t) {
 
 /* ---- objects ---- */
 
+/* Arguments that lead back to their object: what only its making holds is written once more, once. */
+static ckpt_status begin_object(writer *w, const ckpt_value *v) {
+  size_t begun = ckpt_ptrmap_get(&w->begun, v);
+  if (begun != 1) CKPT_TRY(ckpt_ptrmap_set(&w->begun, v, begun == SIZE_MAX ? 0 : 1, w->err));
+  if (begun != 0) return CKPT_OK;
+  if (w->holders.count == 0) CKPT_TRY(ckpt_holders_count(&w->holders, w->root, w->err));
+  return ckpt_holders_forget(&w->memo, &w->holders, v, w->err);
+}
+
 /* An object as the file said it: callable, arguments, then what it was given. */
 static ckpt_status write_made(writer *w, const ckpt_value *v) {
   const ckpt_made *made = v->made;
   if (made->how == CKPT_BY_PERSID) return write_persid(w, v);
-  if (v->kind == CKPT_OBJECT) {
-    const ckpt_object *o = v->as.object;
-    if (o->state != NULL) CKPT_TRY(push_all(w, (task[]){save(o->state), op('b')}, 2));
-    CKPT_TRY(push(w, (task){PAIRS, v, NULL, 0}));
-    CKPT_TRY(push(w, (task){ITEMS, v, NULL, 0}));
+  CKPT_TRY(begin_object(w, v));
+  CKPT_TRY(push(w, (task){END_REDUCE, v, NULL, 0}));
+  if (made->how != CKPT_BY_NEWOBJ_EX) {
+    unsigned char code = made->how == CKPT_BY_NEWOBJ ? 0x81 : 'R';
+    return push_all(w, (task[]){save(made->callable), save(made->args), op(code)}, 3);
   }
-  if (made->how == CKPT_BY_NEWOBJ_EX) { /* an opcode of protocol 4; before, this function did the same */
-    CKPT_TRY(write_global(w, "copy_reg.__newobj_ex__"));
-    return push_all(w,
-                    (task[]){save(made->callable),
-                             save(made->args),
-                             save(made->kwargs),
-                             op(0x87),
-                             {PUT, NULL, made, 0},
-                             op('R'),
-                             {END_REDUCE, v, NULL, 0}},
-                    7);
-  }
-  unsigned char code = made->how == CKPT_BY_NEWOBJ ? 0x81 : 'R';
-  return push_all(w, (task[]){save(made->callable), save(made->args), op(code), {END_REDUCE, v, NULL, 0}}, 4);
+  CKPT_TRY(write_global(w, "copy_reg.__newobj_ex__")); /* does what protocol 4 has an opcode for */
+  CKPT_TRY(push_all(w, (task[]){op(0x87), {PUT, NULL, made, 0}, op('R')}, 3));
+  return push_all(w, (task[]){save(made->callable), save(made->args), save(made->kwargs)}, 3);
 }
 
+/*
+ * If its arguments led back to the object, it has been written whole meanwhile: this one is dropped for that one. Else
+ * it is memoised, and given its items, pairs and state.
+ */
 static ckpt_status end_reduce(writer *w, const ckpt_value *v) {
   size_t id = ckpt_ptrmap_get(&w->memo, v);
-  if (id == SIZE_MAX) return put(w, v);
-  CKPT_TRY(emit_op(w, '0'));
-  return emit_get(w, id);
+  if (id != SIZE_MAX) {
+    CKPT_TRY(emit_op(w, '0'));
+    return emit_get(w, id);
+  }
+  CKPT_TRY(put(w, v));
+  if (v->kind != CKPT_OBJECT) return CKPT_OK;
+  const ckpt_value *state = v->as.object->state;
+  if (state != NULL) CKPT_TRY(push_all(w, (task[]){save(state), op('b')}, 2));
+  return push_all(w, (task[]){{ITEMS, v, NULL, 0}, {PAIRS, v, NULL, 0}}, 2);
 }
 
 /* Latin-1 bytes as UTF-8 text, the way Python 3 writes bytes in protocol 2. */
@@ -524,15 +558,12 @@ static ckpt_status write_bytearray(writer *w, const ckpt_value *v) {
 
 /* set([items]) and frozenset([items]): the list is nobody's but ours. */
 static ckpt_status write_set(writer *w, const ckpt_value *v) {
-  size_t id, n = v->as.seq.n;
+  size_t id;
   CKPT_TRY(write_global(w, v->kind == CKPT_SET ? "__builtin__.set" : "__builtin__.frozenset"));
   CKPT_TRY(emit_op(w, ']'));
   CKPT_TRY(emit_put(w, &id));
-  CKPT_TRY(push_all(w, (task[]){op(0x85), {PUT, NULL, &v->as, 0}, op('R'), {END_REDUCE, v, NULL, 0}}, 4));
-  if (n == 0) return CKPT_OK;
-  CKPT_TRY(push(w, op(n == 1 ? 'a' : 'e')));
-  for (size_t i = n; i-- > 0;) CKPT_TRY(push(w, save(v->as.seq.items[i])));
-  return n == 1 ? CKPT_OK : emit_op(w, '(');
+  const task end[] = {{ITEMS, v, NULL, 0}, op(0x85), {PUT, NULL, &v->as, 0}, op('R'), {END_REDUCE, v, NULL, 0}};
+  return push_all(w, end, CKPT_COUNTOF(end));
 }
 
 /* ---- the machine ---- */
@@ -554,7 +585,7 @@ static ckpt_status write_value(writer *w, const ckpt_value *v) {
     case CKPT_SET:
     case CKPT_FROZENSET: return write_set(w, v);
     case CKPT_TENSOR: return write_tensor(w, v->as.tensor);
-    case CKPT_CLASS: return write_class(w, v->as.text.bytes, v->as.text.module, v->as.text.n);
+    case CKPT_CLASS: return write_class(w, v);
     default: return ckpt_fail(w->err, CKPT_E_UNSUPPORTED, -1, "an object of no known making");
   }
 }
@@ -602,7 +633,7 @@ static void name_culprit(const writer *w, const ckpt_value *root) {
 
 ckpt_status ckpt_pickle_write(ckpt_pickle *out, const ckpt_value *root, ckpt_error *err) {
   ckpt_error here = {0};
-  writer w = {.err = &here};
+  writer w = {.root = root, .err = &here};
   ckpt_status st = run(&w, root);
   if (st == CKPT_OK) {
     *out = (ckpt_pickle){w.bytes, w.n, w.storages, w.n_storages};
@@ -614,6 +645,8 @@ ckpt_status ckpt_pickle_write(ckpt_pickle *out, const ckpt_value *root, ckpt_err
   }
   free(w.tasks);
   ckpt_ptrmap_free(&w.memo);
+  ckpt_ptrmap_free(&w.begun);
+  ckpt_ptrmap_free(&w.holders);
   ckpt_strmap_free(&w.classes);
   ckpt_ptrmap_free(&w.storage_ids);
   ckpt_ptrmap_free(&w.storage_keys);

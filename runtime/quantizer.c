@@ -54,6 +54,8 @@ ckpt_status ckpt_quantizer_new(ckpt_quantizer **out, const ckpt_quantization *q,
   if (q->scheme == CKPT_PER_TENSOR_AFFINE) {
     made->q.scales = made->q.zero_points = NULL;
   } else {
+    bool floats = ckpt_dtype_numeric(ckpt_tensor_dtype(q->zero_points)) == CKPT_NUM_FLOAT; /* files do not say it */
+    made->q.scheme = floats ? CKPT_PER_CHANNEL_AFFINE_FLOAT_QPARAMS : CKPT_PER_CHANNEL_AFFINE;
     ckpt_tensor_retain(q->scales);
     ckpt_tensor_retain(q->zero_points);
   }

@@ -40,12 +40,13 @@ static void add_double(text *t, double d) {
     add_text(t, isnan(d) ? "nan" : d > 0 ? "inf" : "-inf");
     return;
   }
+  double size = fabs(d);
+  bool exponent = size >= 1e16 || (size != 0 && size < 1e-4); /* Python goes to exponents there, and only there */
   for (int digits = 1; digits <= 17; digits++) {
-    snprintf(s, sizeof s, "%.*g", digits, d);
+    snprintf(s, sizeof s, exponent ? "%.*e" : "%.*g", exponent ? digits - 1 : digits, d);
     if (strtod(s, NULL) == d) break;
   }
-  double size = fabs(d);
-  if (size >= 1e16 || (size != 0 && size < 1e-4)) { /* Python goes to exponents there, and only there */
+  if (exponent) {
     add_text(t, s);
     return;
   }
@@ -92,8 +93,24 @@ static void add_items(text *t, const ckpt_value *v, const char *open, const char
     if (i > 0) add_text(t, ", ");
     add_value(t, ckpt_value_item(v, i), depth + 1);
   }
-  if (v->kind == CKPT_TUPLE && n == 1) add_text(t, ",");
+  if (v->kind == CKPT_TUPLE && n == 1 && open[0] == '(') add_text(t, ",");
   add_text(t, close);
+}
+
+static void add_tuple(text *t, const ckpt_value *v, int depth) {
+  bool is_size =
+      v->made != NULL && v->made->callable != NULL && ckpt_value_is_class(v->made->callable, "torch", "Size");
+  if (is_size)
+    add_items(t, v, "torch.Size([", "])", depth);
+  else
+    add_items(t, v, "(", ")", depth);
+}
+
+static void add_set(text *t, const ckpt_value *v, const char *none, const char *open, const char *close, int depth) {
+  if (ckpt_value_count(v) == 0)
+    add_text(t, none);
+  else
+    add_items(t, v, open, close, depth);
 }
 
 static void add_pairs(text *t, const ckpt_value *v, int depth) {
@@ -108,8 +125,81 @@ static void add_pairs(text *t, const ckpt_value *v, int depth) {
   add_text(t, "}");
 }
 
-static void add_object(text *t, const ckpt_value *v) {
+/* ---- objects that Python's own repr would show ---- */
+
+/* As the parts of a complex are written: 1, not 1.0. */
+static void add_part(text *t, double d) {
+  size_t before = t->n;
+  add_double(t, d);
+  if (t->n >= before + 2 && memcmp(t->bytes + t->n - 2, ".0", 2) == 0) t->bytes[t->n -= 2] = '\0';
+}
+
+static void add_complex(text *t, double re, double im) {
+  bool alone = re == 0 && !signbit(re);
+  if (!alone) {
+    add_text(t, "(");
+    add_part(t, re);
+    if (!signbit(im) || isnan(im)) add_text(t, "+");
+  }
+  add_part(t, im);
+  add_text(t, alone ? "j" : "j)");
+}
+
+static void add_device(text *t, const ckpt_value *v, int depth) {
+  const ckpt_value *args = v->made->args;
+  add_text(t, "device(type=");
+  add_value(t, ckpt_value_item(args, 0), depth + 1);
+  if (ckpt_value_count(args) > 1) add_text(t, ", index=");
+  if (ckpt_value_count(args) > 1) add_value(t, ckpt_value_item(args, 1), depth + 1);
+  add_text(t, ")");
+}
+
+/* A call as it was made: range(0, 10, 2), Counter({'a': 2}). */
+static void add_call(text *t, const char *name, const ckpt_value *v, int depth) {
+  const ckpt_value *args = v->made->args;
+  add_text(t, name);
+  add_text(t, "(");
+  for (size_t i = 0; i < ckpt_value_count(args) && t->n < t->limit; i++) {
+    if (i > 0) add_text(t, ", ");
+    add_value(t, ckpt_value_item(args, i), depth + 1);
+  }
+  add_text(t, ")");
+}
+
+typedef struct call_name {
+  const char *module, *name, *shown;
+} call_name;
+
+static const char *shown_call(const ckpt_value *f) {
+  static const call_name calls[] = {{"__builtin__", "xrange", "range"},
+                                    {"builtins", "range", "range"},
+                                    {"__builtin__", "slice", "slice"},
+                                    {"builtins", "slice", "slice"},
+                                    {"collections", "Counter", "Counter"}};
+  for (size_t i = 0; i < CKPT_COUNTOF(calls); i++)
+    if (ckpt_value_is_class(f, calls[i].module, calls[i].name)) return calls[i].shown;
+  return NULL;
+}
+
+static bool add_known(text *t, const ckpt_value *v, int depth) {
+  double re, im;
+  const ckpt_value *f = v->made->how == CKPT_BY_REDUCE ? v->made->callable : NULL;
+  if (f == NULL) return false;
+  bool is_complex = !ckpt_value_is_array(v) && ckpt_value_complex(&re, &im, v, NULL) == CKPT_OK;
+  bool is_device = ckpt_value_is_class(f, "torch", "device") && ckpt_value_count(v->made->args) > 0;
+  const char *call = shown_call(f);
+  if (is_complex)
+    add_complex(t, re, im);
+  else if (is_device)
+    add_device(t, v, depth);
+  else if (call != NULL)
+    add_call(t, call, v, depth);
+  return is_complex || is_device || call != NULL;
+}
+
+static void add_object(text *t, const ckpt_value *v, int depth) {
   const ckpt_value *cls = v->made->callable;
+  if (add_known(t, v, depth)) return;
   add_text(t, "<");
   if (cls != NULL && cls->kind == CKPT_CLASS) add(t, cls->as.text.bytes, cls->as.text.n);
   add_text(t, ">");
@@ -126,11 +216,14 @@ static void add_scalar(text *t, const ckpt_value *v) {
     case CKPT_BIGINT: add_bigint(t, v); break;
     case CKPT_FLOAT: add_double(t, v->as.number); break;
     case CKPT_STR: add_quoted(t, v->as.text.bytes, v->as.text.n, false); break;
-    case CKPT_BYTES:
-    case CKPT_BYTEARRAY: add_quoted(t, v->as.text.bytes, v->as.text.n, true); break;
+    case CKPT_BYTES: add_quoted(t, v->as.text.bytes, v->as.text.n, true); break;
+    case CKPT_BYTEARRAY:
+      add_text(t, "bytearray(");
+      add_quoted(t, v->as.text.bytes, v->as.text.n, true);
+      add_text(t, ")");
+      break;
     case CKPT_CLASS: add(t, v->as.text.bytes, v->as.text.n); break;
     case CKPT_TENSOR: add_text(t, "<tensor>"); break;
-    case CKPT_OBJECT: add_object(t, v); break;
     default: add_text(t, "None");
   }
 }
@@ -142,10 +235,11 @@ static void add_value(text *t, const ckpt_value *v, int depth) {
   }
   switch (v->kind) {
     case CKPT_LIST: add_items(t, v, "[", "]", depth); break;
-    case CKPT_TUPLE: add_items(t, v, "(", ")", depth); break;
-    case CKPT_SET: add_items(t, v, "{", "}", depth); break;
-    case CKPT_FROZENSET: add_items(t, v, "frozenset({", "})", depth); break;
+    case CKPT_TUPLE: add_tuple(t, v, depth); break;
+    case CKPT_SET: add_set(t, v, "set()", "{", "}", depth); break;
+    case CKPT_FROZENSET: add_set(t, v, "frozenset()", "frozenset({", "})", depth); break;
     case CKPT_DICT: add_pairs(t, v, depth); break;
+    case CKPT_OBJECT: add_object(t, v, depth); break;
     default: add_scalar(t, v);
   }
 }

@@ -15,6 +15,8 @@
 #include "way.h"
 #include "weights_only.h"
 
+enum { MAX_LISTS_PER_ITEM = 8 }; /* an array of strings may have many dimensions of one element each */
+
 typedef struct result {
   ckpt_value *to; /* NULL: dropped */
   ckpt_remedy remedy;
@@ -108,12 +110,22 @@ static ckpt_status make_numbers(ckpt_value **out, sanitizer *s, const ckpt_value
   return st;
 }
 
+/* Lists in lists, as the shape says, must not be far more than what is in them. */
+static ckpt_status check_lists(sanitizer *s, const ckpt_array *a) {
+  int64_t n = 0, inner = 1;
+  for (int d = a->ndim - 1; d > 0 && a->count > 0; d--) n += a->count / (inner *= a->shape[d]);
+  if (a->count == 0 || (n - 1) / MAX_LISTS_PER_ITEM < a->count) return CKPT_OK;
+  return ckpt_fail(s->err, CKPT_E_LIMIT, -1, "a numpy array of %lld elements would become %lld lists",
+                   (long long)a->count, (long long)n);
+}
+
 static ckpt_status make_array(ckpt_value **out, sanitizer *s, const ckpt_value *v) {
   ckpt_array a;
   ckpt_tensor *t = NULL;
   CKPT_TRY(ckpt_value_array(&a, v, s->err));
   bool text = a.kind == 'S' || a.kind == 'U', alone = a.ndim == 0;
   bool tensor = !text && (!a.scalar || (s->profile == CKPT_WEIGHTS_ONLY_1_13 && strchr("fc", a.kind) != NULL));
+  if (a.kind == 'O' || (text && !alone)) CKPT_TRY(check_lists(s, &a));
   if (a.kind == 'O' || (text && !alone)) return empty(out, s, CKPT_LIST);
   if (!tensor) return ckpt_array_item(out, s->doc, &a, 0, s->err);
   CKPT_TRY(ckpt_array_tensor(&t, &a, s->err));

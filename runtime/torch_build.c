@@ -440,6 +440,21 @@ static ckpt_status set_of(ckpt_value *v, ckpt_kind kind) {
   return CKPT_OK;
 }
 
+/* getattr(Outer, "Inner"), which is how protocols before 4 name a class inside a class. */
+static ckpt_status inner_class(ckpt_torch_builder *b, ckpt_value *v, ckpt_error *err) {
+  const ckpt_value *outer = arg(v->made->args, 0), *name = arg(v->made->args, 1);
+  bool named = v->made->args->as.seq.n == 2 && outer->kind == CKPT_CLASS && name->kind == CKPT_STR;
+  if (!named) return CKPT_OK;
+  ckpt_value *cls =
+      ckpt_value_make_class(b->doc, outer->as.text.bytes, outer->as.text.n, name->as.text.bytes, name->as.text.n, err);
+  if (cls == NULL) return err->status;
+  v->kind = CKPT_CLASS;
+  v->as.text = cls->as.text;
+  v->as.text.module = outer->as.text.module;
+  v->made = NULL;
+  return CKPT_OK;
+}
+
 static ckpt_status builtin(ckpt_torch_builder *b, ckpt_value *v, ckpt_error *err) {
   const ckpt_value *f = v->made->callable, *first = arg(v->made->args, 0);
   size_t n = v->made->args->as.seq.n;
@@ -447,6 +462,7 @@ static ckpt_status builtin(ckpt_torch_builder *b, ckpt_value *v, ckpt_error *err
   if (is_builtin(f, "bytes") && n == 0) return become_bytes(b, v, CKPT_BYTES, NULL, err);
   if (is_builtin(f, "bytearray") && (n == 0 || has_bytes)) return become_bytes(b, v, CKPT_BYTEARRAY, first, err);
   if (is_builtin(f, "set")) return set_of(v, CKPT_SET);
+  if (is_builtin(f, "getattr")) return inner_class(b, v, err);
   return is_builtin(f, "frozenset") ? set_of(v, CKPT_FROZENSET) : CKPT_OK;
 }
 

@@ -86,12 +86,12 @@ static const good goods[] = {
      P("\x8e\2\0\0\0\0\0\0\0.."
        ".."),
      CKPT_BYTES, "b'..'"},
-    {0x96, P("\x96\1\0\0\0\0\0\0\0a."), CKPT_BYTEARRAY, "b'a'"},
+    {0x96, P("\x96\1\0\0\0\0\0\0\0a."), CKPT_BYTEARRAY, "bytearray(b'a')"},
     /* containers */
     {']', P("]."), CKPT_LIST, "[]"},
     {')', P(")."), CKPT_TUPLE, "()"},
     {'}', P("}."), CKPT_DICT, "{}"},
-    {0x8f, P("\x8f."), CKPT_SET, "{}"},
+    {0x8f, P("\x8f."), CKPT_SET, "set()"},
     {'(', P("(l."), CKPT_LIST, "[]"},
     {'l', P("(K\1K\2l."), CKPT_LIST, "[1, 2]"},
     {'t', P("(K\1K\2K\3K\4t."), CKPT_TUPLE, "(1, 2, 3, 4)"},
@@ -272,6 +272,7 @@ typedef struct refused {
 #define NO_MARK "there is no mark on the stack"
 #define FEW "too few values for a tuple"
 #define NO_LINE "a line without its end: the pickle is cut off or corrupt"
+#define TWO_STATES "BUILD twice on one object, with two states"
 #define NO_INDEX "a memo index that is no number"
 #define NOT_UTF8 "a string that is not UTF-8"
 #define EXTENSION "an extension code, whose meaning lies in the program that wrote it"
@@ -349,7 +350,13 @@ static const refused refusals[] = {
     {P("cm\nC\n]\x81."), CKPT_E_CORRUPT, 6, "constructor arguments that are no tuple"},
     {P("K\1}b."), CKPT_E_CORRUPT, 3, "BUILD on what has no state"},
     {P("}}b."), CKPT_E_CORRUPT, 2, "BUILD on what has no state"},
-    {P("cm\nC\n)R}b}b."), CKPT_E_UNSUPPORTED, 10, "BUILD twice on one object"},
+    {P("cm\nC\n)R}bK\1b."), CKPT_E_UNSUPPORTED, 11, TWO_STATES},
+    {P("cm\nC\n)RK\1bK\2b."), CKPT_E_UNSUPPORTED, 12, TWO_STATES},
+    {P("cm\nC\n)R]b]b."), CKPT_E_UNSUPPORTED, 10, TWO_STATES},
+    {P("cm\nC\n)RN}U\1aK\1s\x86"
+       "bN}U\1aK\2s\x86"
+       "b."),
+     CKPT_E_UNSUPPORTED, 26, TWO_STATES},
     {P("K\1K\2\x93."), CKPT_E_CORRUPT, 4, "STACK_GLOBAL without two strings"},
     {P("c\xff\nC\n."), CKPT_E_CORRUPT, 0, "a name that is not UTF-8"},
     {P("cm\n\xc3\n."), CKPT_E_CORRUPT, 0, "a name that is not UTF-8"},
@@ -548,6 +555,34 @@ static void parts_of_objects(void **state) {
   v = read_ok(doc, P("(cm\nC\nK\7K\x08o."));
   assert_int_equal(ckpt_value_count(ckpt_value_object_args(v)), 2);
   ckpt_document_release(doc);
+}
+
+/* pickle.py builds an object a second time if its arguments lead back to it: the state is the same, or says the same.
+ */
+static void built_twice_with_one_state(void **state) {
+  static const struct {
+    const char *bytes;
+    size_t n;
+  } same[] = {{P("cm\nC\n)R}q\1bh\1b.")},
+              {P("cm\nC\n)RJ\xff\xff\xff\xff"
+                 "bI-1\nb.")},
+              {P("cm\nC\n)RG12345678"
+                 "bG12345678"
+                 "b.")},
+              {P("cm\nC\n)RU\1abU\1ab.")},
+              {P("cm\nC\n)RN}U\1aK\1s\x86"
+                 "bN}U\1aK\1s\x86"
+                 "b.")}};
+  (void)state;
+  for (size_t i = 0; i < CKPT_COUNTOF(same); i++) {
+    ckpt_document *doc = NULL;
+    ckpt_value *v = NULL;
+    ckpt_error err = {0};
+    assert_int_equal(ckpt_document_new(&doc, NULL), CKPT_OK);
+    if (read_copy(&v, NULL, doc, same[i].bytes, same[i].n, &err) != CKPT_OK) fail_msg("%zu: %s", i, err.message);
+    assert_non_null(ckpt_value_object_state(v));
+    ckpt_document_release(doc);
+  }
 }
 
 /* A dict in the file may repeat a key; large ones are hashed only when the pickle is done. */
@@ -752,6 +787,7 @@ int main(void) {
       cmocka_unit_test(big_integers),
       cmocka_unit_test(decimal_integers_are_limited),
       cmocka_unit_test(parts_of_objects),
+      cmocka_unit_test(built_twice_with_one_state),
       cmocka_unit_test(large_dicts_are_settled),
       cmocka_unit_test(the_limit_lets_dense_pickles_pass),
       cmocka_unit_test(the_limit_lets_empty_dicts_pass),

@@ -265,6 +265,35 @@ static const row rows[] = {
      P("\x80\x02"
        "c__builtin__\nset\nq\x00]q\x01(K\x01K\x02"
        "e\x85q\x02Rq\x03.")},
+    {"names with dots",
+     P("\x80\x04]\x94(\x8c\x01m\x94\x8c\x05"
+       "A.B.C\x94\x93\x94h\x03h\x01\x8c\x03"
+       "A.B\x94\x93\x94"
+       "e."),
+     P("\x80\x02]q\x00(c__builtin__\ngetattr\nq\x01h\x01"
+       "cm\nA\nq\x02X\x01\x00\x00\x00"
+       "Bq\x03\x86q\x04Rq\x05X\x01\x00\x00\x00"
+       "Cq\x06\x86q\x07Rq\x08h\x08h\x01h\x02X\x01\x00\x00\x00"
+       "Bq\x09\x86q\x0aRq\x0b"
+       "e.")},
+    {"items, and arguments that lead back",
+     P("\x80\x02"
+       "cm\nI\nq\x00]q\x01h\x00h\x01\x85q\x02Rq\x03(K\x07h\x01"
+       "ea0h\x02R0h\x03."),
+     P("\x80\x02"
+       "cm\nI\nq\x00]q\x01h\x00h\x01\x85q\x02Rq\x03(K\x07h\x01"
+       "ea0h\x02R0h\x03.")},
+    {"set that leads back to itself", /* CPython makes the outer tuple anew where h\x07 is */
+     P("\x80\x02"
+       "c__builtin__\nset\nq\x00]q\x01"
+       "cm\nN\nq\x02)\x81q\x03}q\x04X\x01\x00\x00\x00sq\x05h\x00]q\x06h\x03"
+       "a\x85q\x07Rq\x08s"
+       "ba\x85q\x09R0h\x08."),
+     P("\x80\x02"
+       "c__builtin__\nset\nq\x00]q\x01"
+       "cm\nN\nq\x02)\x81q\x03}q\x04X\x01\x00\x00\x00sq\x05h\x00]q\x06h\x03"
+       "a\x85q\x07Rq\x08s"
+       "ba0h\x07R0h\x08.")},
     {"object in itself",
      P("\x80\x02"
        "cargparse\nNamespace\nq\x00)\x81q\x01}q\x02(X\x02\x00\x00\x00meq\x03h\x01X\x01"
@@ -315,6 +344,19 @@ static void as_cpython_writes_sets_of_one(void **state) {
 static void as_cpython_writes_an_empty_bytearray(void **state) {
   (void)state;
   check_row(&odd_rows[2]);
+}
+
+/* The list behind a set goes out in batches of 1000, as any list does. */
+static void sets_in_batches(void **state) {
+  unsigned char in[2100] = "\x8f(", *to = in + 2;
+  ckpt_document *doc = *state;
+  for (int i = 0; i < 1001; i++, to += 2) memcpy(to, "K\1", 2);
+  memcpy(to, "\x90.", 2);
+  ckpt_pickle p = written(read_bytes(doc, in, 2006));
+  assert_int_equal(p.n, 25 + 2000 + 12);
+  assert_memory_equal(p.bytes + 21, "]q\1(K\1K\1", 8);
+  assert_memory_equal(p.bytes + 25 + 2000, "e(K\1e\x85q\2Rq\3.", 12);
+  ckpt_pickle_free(&p);
 }
 
 /* A Python 2 str stays one: U and T, in the length that fits. */
@@ -720,6 +762,7 @@ int main(void) {
       cmocka_unit_test(as_cpython_writes_it),
       cmocka_unit_test(as_cpython_writes_sets_of_one),
       cmocka_unit_test(as_cpython_writes_an_empty_bytearray),
+      WITH_DOCUMENT(sets_in_batches),
       WITH_DOCUMENT(python2_strings),
       WITH_DOCUMENT(long_integers),
       WITH_DOCUMENT(batches_of_lists),

@@ -3,6 +3,8 @@
  * test_pth_legacy.c - PyTorch's stream format: the files of tests/data/old, several saves, views, what Python 2 and
  * PyTorch before 0.4 wrote; streams with one thing wrong; every byte changed, every length cut.
  */
+#include <unistd.h>
+
 #include "old_formats.h"
 #include "pickle_read.h"
 #include "pth_legacy.h"
@@ -259,7 +261,7 @@ static void views_with_something_wrong(void **state) {
       {P(SAVE(VIEW(ID("a", "K\2", PART("K\0", "K\1")), "K\0", "K\2"))), CKPT_E_CORRUPT,
        "file+0x82: a float32 tensor of 1 dimensions over storage 'a': the storage holds 4 bytes, the view needs 8"},
       {P(SAVE(VIEW(ID("a", "K\2", PART("K\1", "K\1")), "\x8a\x08\xff\xff\xff\xff\xff\xff\xff\x7f", "K\0"))),
-       CKPT_E_CORRUPT, ""},
+       CKPT_E_CORRUPT, "file+0x8a: a storage offset that does not fit in 63 bits"},
   };
   refuse_all(rows, CKPT_COUNTOF(rows));
 }
@@ -386,6 +388,35 @@ static void many_storages(void **state) {
   free(bytes);
 }
 
+/* A storage of 4 GiB and 2 bytes, a hole but for its last byte, and a second save behind it. */
+static void more_than_4_gib(void **state) {
+  (void)state;
+  static const char head[] = HEAD OBJECT("(" STORAGE TORCH("ByteStorage") KEY(
+      "a") "X\3\0\0\0cpu"
+           "\x8a\5\2\0\0\0\1NtQ") ONE_KEY "\2\0\0\0\1\0\0\0";
+  static const char tail[] = SAVE(PLAIN("a", "K\2"));
+  static const off_t last = (off_t)(sizeof head - 1) + 0x100000001;
+  FILE *f = tmpfile();
+  ckpt_mapping *map = NULL;
+  ckpt_checkpoint *cp = NULL;
+  ckpt_error err = {0};
+  unsigned char *data = NULL;
+  assert_non_null(f);
+  assert_int_equal(pwrite(fileno(f), head, sizeof head - 1, 0), sizeof head - 1);
+  assert_int_equal(pwrite(fileno(f), "!", 1, last), 1);
+  assert_int_equal(pwrite(fileno(f), tail, sizeof tail - 1, last + 1), sizeof tail - 1);
+  assert_int_equal(ckpt_mapping_open_fd(&map, fileno(f), "f", NULL), CKPT_OK);
+  if (ckpt_checkpoint_open_mapping(&cp, map, "f", NULL, &err) != CKPT_OK) fail_msg("%s", err.message);
+  ckpt_storage *s = ckpt_checkpoint_root(cp)->made->storage;
+  assert_int_equal(ckpt_checkpoint_saves(cp), 2);
+  assert_true(ckpt_storage_size(s) == 0x100000002);
+  assert_int_equal(ckpt_storage_data(&data, s, NULL), CKPT_OK);
+  assert_int_equal(data[0x100000001], '!');
+  ckpt_checkpoint_close(cp);
+  ckpt_mapping_release(map);
+  fclose(f);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(two_saves),
@@ -405,6 +436,7 @@ int main(void) {
       cmocka_unit_test(cut),
       cmocka_unit_test(out_of_memory),
       cmocka_unit_test(many_storages),
+      cmocka_unit_test(more_than_4_gib),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -325,6 +325,25 @@ static void headers_with_something_wrong(void **state) {
   refused(bytes, n - 1023, 0, CKPT_E_CORRUPT, "the tar archive is broken at byte 3073: Truncated tar archive");
 }
 
+/* GNU's sparse files: holes, whose zeros are nowhere in the archive. */
+static void sparse_members(void **state) {
+  (void)state;
+  static unsigned char bytes[1 << 14];
+  const member members[] = {GOOD_STORAGES, GOOD_TENSORS, {"pickle", P(OBJECT), 'S'}};
+  static const char *const offsets[] = {"00000000100", "00000000000"};
+  static const char *const refusals[] = {"byte 2048: tar member 'pickle' does not lie in one piece",
+                                         "byte 2048: tar member 'pickle' does not lie whole in the file"};
+  for (size_t i = 0; i < 2; i++) {
+    size_t n = archive(bytes, members, 3);
+    unsigned char *header = bytes + 2048;
+    set_field(header, 257, 8, "ustar  ");
+    set_field(header, 386, 12, offsets[i]);
+    set_field(header, 398, 12, "00000000006");
+    set_field(header, 483, 12, "00000000200");
+    refused(bytes, n, 0, CKPT_E_CORRUPT, refusals[i]);
+  }
+}
+
 /* ---- changed, cut, out of memory ---- */
 
 static void changed(void **state) {
@@ -354,6 +373,7 @@ int main(void) {
       cmocka_unit_test(members_with_something_wrong),
       cmocka_unit_test(members_that_do_not_matter),
       cmocka_unit_test(headers_with_something_wrong),
+      cmocka_unit_test(sparse_members),
       cmocka_unit_test(changed),
       cmocka_unit_test(cut),
       cmocka_unit_test(out_of_memory),

@@ -15,7 +15,7 @@ fi
 if ! python -c 'import torch, numpy'; then echo "1..0 # SKIP no PyTorch with numpy"; exit 0; fi
 new=no; if python -c 'import torch; torch.uint16'; then new=yes; fi
 work=$(mktemp -d); trap 'rm -rf "$work"' EXIT
-n=0
+n=0 shared=${CKPT_SHARED:-../shared}
 report() { # STATUS NAME DETAIL
   n=$((n + 1))
   if [ "$1" = 0 ]; then echo "ok $n - $2"; else echo "not ok $n - $2"; echo "# $3"; fi
@@ -42,7 +42,7 @@ loads() { # FILE NAME PROFILE
 
 files=$(ls tests/data/inside_*.pth)
 for name in quantized sparse params numpy all_dtypes train_ckpt; do
-  if [ -e "$CKPT_SHARED/data/torch/$name.pt" ]; then files="$files $CKPT_SHARED/data/torch/$name.pt"; fi
+  if [ -e "$shared/data/torch/$name.pt" ]; then files="$files $shared/data/torch/$name.pt"; fi
 done
 for file in $files; do
   name=$(basename "$file" | sed 's/\.[a-z]*$//')

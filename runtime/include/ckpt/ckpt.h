@@ -204,7 +204,7 @@ CKPT_API ckpt_status ckpt_tensor_sha256(char out[65], const ckpt_tensor *t, ckpt
 typedef enum ckpt_qscheme {
   CKPT_PER_TENSOR_AFFINE,
   CKPT_PER_CHANNEL_AFFINE,
-  CKPT_PER_CHANNEL_AFFINE_FLOAT_QPARAMS /* scales and zero points are float32 */
+  CKPT_PER_CHANNEL_AFFINE_FLOAT_QPARAMS /* zero points are floats; files call it per_channel_affine too */
 } ckpt_qscheme;
 
 typedef struct ckpt_quantization {
@@ -764,8 +764,9 @@ CKPT_API ckpt_status ckpt_checkpoint_open(ckpt_checkpoint **out, const char *pat
                                           ckpt_error *err);
 CKPT_API void ckpt_checkpoint_close(ckpt_checkpoint *cp);
 
-CKPT_API const char *ckpt_checkpoint_format(const ckpt_checkpoint *cp); /* "torch-zip", "torch-dcp", ... */
-CKPT_API uint64_t ckpt_checkpoint_bytes(const ckpt_checkpoint *cp);     /* size of the file, or of all files */
+/* "torch-zip", "torchscript", "torch-legacy" (before 1.6), "torch-tar" (0.1), "torch-dcp", "safetensors", "sharded", "pickle" */
+CKPT_API const char *ckpt_checkpoint_format(const ckpt_checkpoint *cp);
+CKPT_API uint64_t ckpt_checkpoint_bytes(const ckpt_checkpoint *cp); /* size of the file, or of all files */
 
 /*
  * How many saves the file holds: several torch.save (legacy format) or pickle.dump calls may have written into it one

@@ -1,0 +1,388 @@
+#!/usr/bin/env python3
+"""roundtrip.py CKPT DATA WORK: every file of DATA/real and DATA/torch through ckpt and back, PyTorch as the judge. TAP.
+
+  1  `ckpt convert X out.pth`: PyTorch reads in out.pth what it reads in X, tensors and plain values
+  2  `ckpt convert --tensors-only X out.safetensors` and back: `ckpt inspect --json --digest` shows the same tensors
+  3  `ckpt convert --sanitize X out.pth`: torch.load(weights_only=True) takes it, or refuses it for a reason that is known
+
+The files are other people's: nothing of theirs is run. Their pickles are read with an Unpickler that knows PyTorch's rebuild
+functions and Python's plain types only; any other name gives a class that remembers what it was given.
+"""
+import builtins
+import codecs
+import collections
+import hashlib
+import json
+import os
+import pickle
+import re
+import struct
+import subprocess
+import sys
+import types
+import warnings
+
+import torch
+
+warnings.simplefilter("ignore")
+
+# ---- reading without running anything ----
+
+
+class Inert:
+    """What a name stands for that is not ours to run. Class, function and object in one."""
+    def __new__(cls, *args, **kwargs):
+        self = super().__new__(cls)
+        self.made, self.state, self.items, self.pairs = (args, kwargs), [], [], []
+        return self
+
+    def __init__(self, *args, **kwargs): pass
+    def __setstate__(self, state): self.state.append(state)
+    def append(self, item): self.items.append(item)
+    def extend(self, items): self.items.extend(items)
+    def __setitem__(self, key, value): self.pairs.append((key, value))
+    def __call__(self, *args, **kwargs): return inert("", "(called)")(self, *args, **kwargs)
+
+
+CLASSES = {}  # (module, name) -> its inert class
+
+
+def inert(module, name):
+    module = {"__builtin__": "builtins", "copy_reg": "copyreg"}.get(module, module)
+    return CLASSES.setdefault((module, name), type(name, (Inert,), {"__module__": module, "__qualname__": name}))
+
+
+def inner_class(outer, name):
+    """getattr, as old protocols name a class in a class."""
+    if isinstance(outer, type) and issubclass(outer, Inert): return inert(outer.__module__, f"{outer.__qualname__}.{name}")
+    return inert("builtins", "getattr")(outer, name)
+
+
+def rebuild(name):
+    """torch._utils' function; arguments that this PyTorch is too old for are kept as they are."""
+    function = getattr(torch._utils, name)
+
+    def call(*args):
+        try: return function(*args)
+        except Exception: return inert("torch._utils", name)(*args)
+    return call
+
+
+REBUILD = {name: rebuild(name) for name in (
+    "_rebuild_tensor", "_rebuild_tensor_v2", "_rebuild_parameter", "_rebuild_qtensor", "_rebuild_sparse_tensor",
+    "_rebuild_meta_tensor_no_storage")}
+PLAIN = {("builtins", n): getattr(builtins, n) for n in ("set", "frozenset", "bytearray", "complex", "bytes")}
+PLAIN[("collections", "OrderedDict")] = collections.OrderedDict
+PLAIN[("builtins", "getattr")] = inner_class
+PLAIN[("_codecs", "encode")] = codecs.encode
+PLAIN[("torch", "Size")] = torch.Size
+PLAIN[("torch.storage", "UntypedStorage")] = torch.UntypedStorage
+PLAIN[("torch.serialization", "_get_layout")] = torch.serialization._get_layout
+PLAIN[("torch", "device")] = torch.device
+
+
+class Unpickler(pickle.Unpickler):
+    def find_class(self, module, name):
+        module = "builtins" if module == "__builtin__" else module
+        if (module, name) in PLAIN: return PLAIN[module, name]
+        if module == "torch._utils" and name in REBUILD: return REBUILD[name]
+        if module == "torch" and isinstance(getattr(torch, name, None), (torch.dtype, torch.qscheme)): return getattr(torch, name)
+        if module == "torch" and name.endswith("Storage") and hasattr(torch, name): return getattr(torch, name)
+        return inert(module, name)
+
+
+controlled = types.ModuleType("controlled")  # stands for the module pickle
+controlled.Unpickler = Unpickler
+controlled.UnpicklingError = pickle.UnpicklingError
+controlled.load = lambda file, **options: Unpickler(file, **options).load()
+torch.serialization.pickle = controlled  # torch.load of 1.13 takes no heed of its argument pickle_module
+
+
+def load(path, kind="torch"):
+    """PyTorch's own reading of containers and storages, the Unpickler above for what is in the pickle."""
+    with open(path, "rb") as file:
+        if kind == "pickle": return Unpickler(file, encoding="utf-8").load()
+        if file.read(4) != b"PK\3\4":
+            file.seek(0)
+            return torch.serialization._legacy_load(file, "cpu", controlled, encoding="utf-8")
+    with torch.serialization._open_zipfile_reader(path) as archive:
+        return torch.serialization._load(archive, "cpu", controlled, encoding="utf-8")
+
+
+def check_control(work):
+    """Nothing of a file may be run: tried on files of our own before any other is opened."""
+    path = os.path.join(work, "call.pth")
+    call = type("Call", (), {"__reduce__": lambda self: (os.mkdir, (os.path.join(work, "executed"),))})()
+    for new_format in (True, False):
+        torch.save([call], path, pickle_module=pickle, _use_new_zipfile_serialization=new_format)
+        read = load(path)[0]
+        if not isinstance(read, Inert) or os.path.exists(os.path.join(work, "executed")): sys.exit("the Unpickler is not in control")
+
+
+# ---- comparing ----
+
+
+class Difference(Exception): pass
+
+
+class Comparison:
+    """Two objects node by node, without recursion: equal, and what is one object here is one object there."""
+    def __init__(self):
+        self.there, self.here, self.storages, self.tensors = {}, {}, {}, 0
+
+    def run(self, a, b):
+        self.todo = [(a, b, "")]
+        while self.todo:
+            a, b, path = self.todo.pop()
+            try: self.one(a, b, path)
+            except Difference as e: return f"{path or '(root)'}: {e}"
+        return None
+
+    def need(self, condition, what):
+        if not condition: raise Difference(what)
+
+    def met(self, a, b):
+        """True if the two have been compared; an object has one counterpart only."""
+        if id(a) in self.there or id(b) in self.here:
+            self.need(self.there.get(id(a), (0, 0))[1] is b and self.here.get(id(b), (0, 0))[1] is a, "shared differently")
+            return True
+        self.there[id(a)], self.here[id(b)] = (a, b), (b, a)  # both are kept alive: ids stay theirs
+        return False
+
+    def one(self, a, b, path):
+        self.need(type(a) is type(b), f"{type(a).__name__} has become {type(b).__name__}")
+        if isinstance(a, float): self.need(struct.pack("d", a) == struct.pack("d", b), f"{a!r} has become {b!r}")
+        elif isinstance(a, complex): self.need(struct.pack("2d", a.real, a.imag) == struct.pack("2d", b.real, b.imag), f"{a!r}, {b!r}")
+        elif isinstance(a, (type(None), bool, int, str, bytes, type, torch.dtype, torch.device, torch.layout, torch.qscheme)) or callable(a) \
+                and not isinstance(a, (Inert, torch.Tensor)):
+            self.need(a == b, f"{a!r} has become {b!r}")
+        elif isinstance(a, tuple) and a == (): self.need(b == (), "no empty tuple")
+        elif not self.met(a, b): self.parts(a, b, path)
+
+    def parts(self, a, b, path):
+        if isinstance(a, torch.Tensor): self.tensor(a, b, path)
+        elif isinstance(a, dict):
+            self.sequence(list(a.items()), list(b.items()), path)
+            self.sequence(sorted(getattr(a, "__dict__", {}).items()), sorted(getattr(b, "__dict__", {}).items()), path + ".__dict__")
+        elif isinstance(a, (list, tuple)): self.sequence(a, b, path)
+        elif isinstance(a, (set, frozenset)): self.sequence(sorted(a, key=repr), sorted(b, key=repr), path)
+        elif isinstance(a, bytearray): self.need(a == b, "other bytes")
+        elif isinstance(a, Inert):
+            for name in ("made", "state", "items", "pairs"): self.todo.append((getattr(a, name), getattr(b, name), f"{path}.{name}"))
+        elif isinstance(a, (torch.UntypedStorage, torch.storage.TypedStorage)): self.storage(a, b)
+        else: raise Difference(f"a {type(a).__name__}, which this test does not know")
+
+    def sequence(self, a, b, path):
+        self.need(len(a) == len(b), f"{len(a)} items have become {len(b)}")
+        self.todo.extend((x, y, f"{path}[{i}]") for i, (x, y) in enumerate(zip(a, b)))
+
+    def tensor(self, a, b, path):
+        self.tensors += 1
+        for what in ("dtype", "shape", "requires_grad", "layout", "is_quantized", "is_meta"):
+            self.need(getattr(a, what) == getattr(b, what), f"{what} {getattr(a, what)} has become {getattr(b, what)}")
+        self.todo.append((vars(a), vars(b), path + ".__dict__"))
+        if a.layout == torch.sparse_coo:
+            self.todo += [(a._indices(), b._indices(), path + "._indices"), (a._values(), b._values(), path + "._values")]
+        elif a.layout != torch.strided:
+            names = ("crow_indices", "col_indices") if a.layout in (torch.sparse_csr, torch.sparse_bsr) else ("ccol_indices", "row_indices")
+            self.todo += [(getattr(a, n)(), getattr(b, n)(), f"{path}.{n}") for n in (*names, "values")]
+        else: self.strided(a, b)
+
+    def strided(self, a, b):
+        self.need(a.stride() == b.stride(), f"stride {a.stride()} has become {b.stride()}")
+        self.need(a.storage_offset() == b.storage_offset(), f"offset {a.storage_offset()} has become {b.storage_offset()}")
+        self.need((a.is_conj(), a.is_neg()) == (b.is_conj(), b.is_neg()), "conjugate or negative bit")
+        if a.is_quantized:
+            self.need(a.qscheme() == b.qscheme(), "qscheme")
+            names = ("q_scale", "q_zero_point") if a.qscheme() == torch.per_tensor_affine else (
+                "q_per_channel_scales", "q_per_channel_zero_points", "q_per_channel_axis")
+            for n in names: self.need(str(getattr(a, n)()) == str(getattr(b, n)()), n)
+        if not a.is_meta: self.storage(a.storage(), b.storage())
+
+    def storage(self, a, b):
+        """The same bytes; and one storage there for one storage here."""
+        a, b = untyped(a), untyped(b)
+        self.need(a.nbytes() == b.nbytes(), f"a storage of {a.nbytes()} bytes has become one of {b.nbytes()}")
+        if a.nbytes() == 0: return
+        known = self.storages.setdefault(a.data_ptr(), b.data_ptr())
+        self.need(known == b.data_ptr(), "storage shared differently")
+        self.need(raw(a).digest() == raw(b).digest(), "other bytes in the storage")
+
+
+def untyped(storage): return storage if isinstance(storage, torch.UntypedStorage) else storage.untyped()
+
+
+def raw(storage):
+    """Hash of an untyped storage's bytes."""
+    if storage.nbytes() == 0: return hashlib.sha256()
+    t = torch.empty(0, dtype=torch.uint8).set_(torch.storage.TypedStorage(wrap_storage=storage, dtype=torch.uint8))
+    return hashlib.sha256(t.numpy().tobytes())
+
+
+# ---- ckpt ----
+
+
+class Ckpt:
+    def __init__(self, path): self.path = path
+
+    def run(self, *args):
+        p = subprocess.run([self.path, *args], capture_output=True)
+        return p.returncode, p.stdout, p.stderr.decode(errors="replace").strip().splitlines()
+
+    def inspect(self, path):
+        status, out, err = self.run("inspect", "--json", "--digest", path)
+        return (json.loads(out), None) if status == 0 else (None, (err or ["?"])[-1])
+
+    def can(self, option): return option in self.run("convert", "--help")[1].decode()
+
+
+def tensors_of(report, layout=True):
+    """name -> what makes two files' tensors the same; without layout: what a format without strides can keep."""
+    keys = ("dtype", "shape", "sha256") + (("stride", "offset", "requires_grad") if layout else ())
+    found = {}
+    for t in report["tensors"]:
+        for name in [t["name"], *(t.get("aliases") or [])]: found[name] = {k: t.get(k) for k in keys}
+    return found
+
+
+def list_files(data):
+    with open(os.path.join(data, "real", "INDEX.tsv"), encoding="utf-8") as index:
+        paths = [os.path.join("real", line.split("\t")[0]) for line in index.read().splitlines()[1:]]
+    return paths + [os.path.join("torch", name) for name in sorted(os.listdir(os.path.join(data, "torch")))]
+
+
+# ---- the three tests ----
+
+
+class Test:
+    def __init__(self, ckpt, data, work):
+        self.ckpt, self.data, self.work = ckpt, data, work
+
+    def path(self, name): return os.path.join(self.work, name)
+
+    def to_pth(self, file):
+        """(what is wrong or None, a word on how it was judged)"""
+        source, out = os.path.join(self.data, file), self.path("out.pth")
+        report, wrong = self.ckpt.inspect(source)
+        if wrong: return wrong, "refused"
+        status, _, err = self.ckpt.run("convert", source, out)
+        if status != 0: return "convert: " + (err or ["?"])[-1], "refused"
+        again, wrong = self.ckpt.inspect(out)
+        if wrong: return wrong, "refused"
+        if tensors_of(report) != tensors_of(again): return "inspect shows other tensors", "ckpt"
+        read = load(out)
+        if report["format"] not in ("torch-zip", "torch-legacy", "torch-tar", "pickle"):
+            return self.against_report(report, read), "ckpt's own reading of it"
+        comparison = Comparison()
+        return comparison.run(load(source, "pickle" if report["format"] == "pickle" else "torch"), read), "PyTorch's reading of it"
+
+    def against_report(self, report, read):
+        """Formats that PyTorch cannot read without running them: names, dtypes, shapes and bytes against `ckpt inspect`."""
+        found = {}
+        for name, t in walk(read):
+            found[name] = (str(t.dtype)[6:], list(t.shape), raw(untyped(t.detach().resolve_conj().clone().contiguous().storage())).hexdigest())
+        want = {n: (t["dtype"], t["shape"], t["sha256"]) for n, t in tensors_of(report).items()}
+        return None if found == want else f"tensors {sorted(found)} instead of {sorted(want)}, or other contents"
+
+    def to_safetensors(self, file):
+        source, there, back = os.path.join(self.data, file), self.path("out.safetensors"), self.path("back.pth")
+        report, wrong = self.ckpt.inspect(source)
+        if wrong: return wrong
+        for a, b in ((source, there), (there, back)):
+            status, _, err = self.ckpt.run("convert", "--tensors-only", a, b)
+            if status != 0: return f"convert to {os.path.basename(b)}: " + (err or ["?"])[-1]
+        again, wrong = self.ckpt.inspect(back)
+        if wrong: return wrong
+        want, got = tensors_of(report, False), tensors_of(again, False)
+        # safetensors holds names without structure: a name with dots is one key, a path through a list has brackets
+        missing = [n for n in want if n not in got]
+        if missing: return f"{len(missing)} tensors are missing, such as {missing[0]!r}"
+        different = [n for n in want if want[n] != got[n]]
+        return f"{different[0]!r} has become another tensor" if different else None
+
+    def sanitised(self, file):
+        """(None, or what weights_only said)"""
+        source, out = os.path.join(self.data, file), self.path("out.pth")
+        status, _, err = self.ckpt.run("convert", "--sanitize", source, out)
+        if status != 0: return "convert: " + (err or ["?"])[-1]
+        try: torch.load(out, map_location="cpu", weights_only=True)
+        except Exception as e: return str(e).strip().splitlines()[-1]
+        return None
+
+
+def walk(root):
+    """Paths and tensors of plain containers, as ckpt names them."""
+    todo = [("", root)]
+    while todo:
+        path, v = todo.pop()
+        if isinstance(v, torch.Tensor): yield path.lstrip("."), v
+        elif isinstance(v, dict): todo += [(f"{path}.{k}", x) for k, x in v.items()]
+        elif isinstance(v, (list, tuple)): todo += [(f"{path}[{i}]", x) for i, x in enumerate(v)]
+
+
+# What the weights_only of PyTorch 1.13 refuses by its design, and later ones take.
+REFUSED = {
+    r"Unsupported operand 71\b": "a float: 1.13 has no BINFLOAT",
+    r"Unsupported class torch\.(bool|bfloat16|uint8)$": "a dtype that its list forgets",
+    r"Unsupported class torch\._utils\._rebuild_(qtensor|tensor_v3|nested_tensor|parameter_with_state)$": "a rebuild function of later releases",
+    r"Unsupported class torch\._tensor\._rebuild_from_type_v2$": "a tensor with attributes",
+    r"Unsupported class (torch\.device|collections\.Counter|builtins\.\w+|__builtin__\.(set|bytearray|complex)|_codecs\.encode)$":
+        "a plain type that later releases take",
+    r"Unsupported class torch\.storage\.UntypedStorage$": "an untyped storage",
+    r"Unsupported class torch\.per_(tensor|channel)\w+$": "a quantisation scheme",
+}
+
+
+def reason(message):
+    return next((why for pattern, why in REFUSED.items() if re.search(pattern, message)), None)
+
+
+def report(n, name, failures, total, notes):
+    print(f"{'not ok' if failures or total == 0 else 'ok'} {n} - {total - len(failures)} of {total} {name}")
+    for line in failures: print("#", line)
+    for note, count in sorted(notes.items()): print(f"# {count}: {note}")
+    sys.stdout.flush()
+    return len(failures)
+
+
+def run_pth(test, files):
+    failures, notes = [], collections.Counter()
+    for file in files:
+        try: wrong, how = test.to_pth(file)
+        except Exception as e: wrong, how = f"{type(e).__name__}: {e}", "failed"
+        notes["judged by " + how] += wrong is None
+        if wrong: failures.append(f"{file}: {wrong}")
+    return report(1, "files written as .pth are read by PyTorch as they were", failures, len(files), +notes)
+
+
+def run_safetensors(test, files):
+    failures = []
+    for file in files:
+        wrong = test.to_safetensors(file)
+        if wrong: failures.append(f"{file}: {wrong}")
+    return report(2, "files keep their tensors through .safetensors and back", failures, len(files), {})
+
+
+def run_sanitised(test, files):
+    failures, notes = [], collections.Counter()
+    for file in files:
+        wrong = test.sanitised(file)
+        why = reason(wrong) if wrong else "taken"
+        notes[why if why == "taken" else f"refused by 1.13's design: {why}"] += why is not None
+        if why is None: failures.append(f"{file}: {wrong}")
+    return report(3, "sanitised files are taken by weights_only=True, or refused for a known reason", failures, len(files), +notes)
+
+
+def main():
+    ckpt, data, work = sys.argv[1:4]
+    test, files, failed = Test(Ckpt(ckpt), data, work), list_files(data), 0
+    check_control(work)
+    print("1..3")
+    failed += run_pth(test, files)
+    for n, option, run in ((2, "--tensors-only", run_safetensors), (3, "--sanitize", run_sanitised)):
+        if test.ckpt.can(option): failed += run(test, files)
+        else: print(f"ok {n} - # SKIP ckpt convert has no {option}")
+    sys.exit(1 if failed else 0)
+
+
+if __name__ == "__main__": main()
