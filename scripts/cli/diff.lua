@@ -36,8 +36,8 @@ end
 
 -- ---- JSON ----
 
-local ORDER = { "a", "b", "same", "compared", "same_tensors", "missing", "extra", "shapes", "dtypes", "layouts",
-                "values", "plain", "plain_compared", "order" }
+local ORDER = { "a", "b", "same", "compared", "same_tensors", "missing", "extra", "shapes", "dtypes", "quantization",
+                "layouts", "values", "plain", "plain_compared", "order" }
 local PAIR_ORDER = { "name", "a", "b" }
 local LAYOUT_ORDER = { "stride", "requires_grad" }
 local VALUE_ORDER = { "name", "differing", "beyond", "unordered", "of", "first", "max_abs", "max_rel", "why" }
@@ -80,6 +80,7 @@ local function print_json(args, report)
     a = args.a, b = args.b, same = report.same, compared = report.tensors, same_tensors = report.same_tensors,
     missing = map(report.missing, name_of), extra = map(report.extra, name_of),
     shapes = map(report.shapes, pair), dtypes = map(report.dtypes, pair),
+    quantization = map(report.quantization, pair),
     layouts = map(report.layouts, function(item)
       return pair { name = item.name, a = layout_object(item.a), b = layout_object(item.b) }
     end),
@@ -187,6 +188,7 @@ local function print_text(args, report)
   print_some(key_rows(report.extra, "only in B"), args.all)
   print_some(pair_rows(report.shapes, "shape", text.shape), args.all)
   print_some(pair_rows(report.dtypes, "dtype", itself), args.all)
+  print_some(pair_rows(report.quantization, "scale", itself), args.all)
   print_some(pair_rows(report.layouts, "layout", layout_text), args.all)
   print_some(map(report.values, value_row), args.all, { [3] = true })
   print_some(map(report.plain, plain_row), args.all)
@@ -215,7 +217,9 @@ function M.run(args)
   if not a then return status.fail(message, code, args.a) end
   b, message, code = ckpt.open(args.b)
   if not b then return status.fail(message, code, args.b) end
-  report, message, code, side = difference.find(a, b, options_of(args))
+  local options = options_of(args)
+  options.metadata = a.metadata ~= nil and b.metadata ~= nil
+  report, message, code, side = difference.find(a, b, options)
   if not report then return status.fail(message, code, args[side]) end
   if args.json then print_json(args, report) else print_text(args, report) end
   return report.same and status.OK or status.FAILED

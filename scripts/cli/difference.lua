@@ -4,6 +4,8 @@
 -- Both are joined by the paths of their contents, aliases included: a tensor that is tied in one file and written twice
 -- in the other is the same under each of its names.
 
+local ckpt = require "ckpt"
+
 local M = {}
 
 local CONTAINERS = { dict = true, list = true, tuple = true }
@@ -15,6 +17,7 @@ local SETS = { set = true, frozenset = true }
 ---@field layout boolean strides and requires_grad too
 ---@field order boolean the order of keys too
 ---@field any_dtype boolean dtypes may differ
+---@field metadata boolean what the files say of themselves too
 
 ---@class difference.Side
 ---@field tensors string[] paths, aliases included
@@ -37,6 +40,13 @@ local function speaks(entry)
   return #entry.value == 0
 end
 
+-- A numpy array counts as the tensor that it holds, a numpy scalar as its number.
+local function without_numpy(entry)
+  local value = entry.kind == "object" and ckpt.array(entry.value)
+  if value == nil or value == false or type(value) == "table" then return entry, false end
+  return { name = entry.name, aliases = entry.aliases, kind = ckpt.type(value), value = value }, true
+end
+
 local function add(side, entry, fits)
   local list = entry.kind == "tensor" and side.tensors or speaks(entry) and side.plain
   local function put(path)
@@ -49,18 +59,29 @@ end
 
 local function anything() return true end
 
--- What stands inside a set, or makes a plain object such as torch.device, is told with it; tensors are told anyway.
-local function hides_parts(entry) return SETS[entry.kind] or (entry.kind == "object" and not entry.opaque) end
+-- Values that a file says of itself, as if they were a dict's.
+local function add_metadata(side, cp, options)
+  for key, value in pairs(cp.metadata or {}) do
+    local name = "__metadata__." .. tostring(key)
+    add(side, { name = name, aliases = {}, kind = ckpt.type(value), value = value }, options.select or anything)
+  end
+end
 
 local function read(cp, options)
   local side = { tensors = {}, plain = {}, at = {} }
-  local hidden = math.huge -- entries deeper than this belong to one that hides its parts
-  local walk, message, code = cp:entries()
-  if not walk then return nil, message, code end
-  for entry in walk do
-    if entry.depth <= hidden then hidden = hides_parts(entry) and entry.depth or math.huge end
-    if entry.depth <= hidden or entry.kind == "tensor" then add(side, entry, options.select or anything) end
+  local hidden = math.huge -- entries deeper than this are told with the one that they are in
+  local entries, message, code = cp:entries()
+  if not entries then return nil, message, code end
+  for entry in entries do
+    if entry.depth <= hidden then
+      local told, whole = without_numpy(entry)
+      hidden = (whole or SETS[entry.kind]) and entry.depth or math.huge
+      add(side, told, options.select or anything)
+    elseif entry.kind == "tensor" then
+      add(side, entry, options.select or anything)
+    end
   end
+  if options.metadata then add_metadata(side, cp, options) end
   return side
 end
 
@@ -112,6 +133,15 @@ local function compare_values(a, b, tolerance)
   return result, message, code
 end
 
+-- What the integers of a quantised tensor stand for, in one line; nil for any other.
+local function quantization(tensor)
+  if not tensor.dtype:find "^qu?int" then return nil end
+  local q = ckpt.quantization(tensor)
+  if not q then return nil end
+  if q.scale then return ("%s scale %.17g zero point %d"):format(q.scheme, q.scale, q.zero_point) end
+  return ("%s axis %d scales %s zero points %s"):format(q.scheme, q.axis, q.scales:sha256(), q.zero_points:sha256())
+end
+
 local function layout_of(tensor)
   return { stride = tensor:stride(), requires_grad = tensor.requires_grad }
 end
@@ -127,6 +157,8 @@ local function compare_tensor(report, path, a, b, options)
   end
   if not same_list(a.shape, b.shape) then tell("shapes", { a = a.shape, b = b.shape }) end
   if a.dtype ~= b.dtype and not options.any_dtype then tell("dtypes", { a = a.dtype, b = b.dtype }) end
+  local p, q = quantization(a), quantization(b)
+  if p and q and p ~= q then tell("quantization", { a = p, b = q }) end
   local x, y = layout_of(a), layout_of(b)
   if options.layout and #a.shape == #b.shape and not same_layout(x, y) then tell("layouts", { a = x, b = y }) end
   if same_list(a.shape, b.shape) then
@@ -205,13 +237,15 @@ end
 ---@field shapes table[] { name, a, b }
 ---@field dtypes table[]
 ---@field layouts table[]
+---@field quantization table[]
 ---@field values table[] { name, result, count }
 ---@field plain table[] { name, a, b }: entries, nil on the side that lacks it
 ---@field plain_compared integer
 ---@field order table? { place, a, b }
 
 local function is_same(report)
-  for _, kind in ipairs { "missing", "extra", "shapes", "dtypes", "layouts", "values", "plain" } do
+  for _, kind in ipairs { "missing", "extra", "shapes", "dtypes", "quantization", "layouts", "values",
+                         "plain" } do
     if #report[kind] > 0 then return false end
   end
   return report.order == nil
@@ -223,7 +257,7 @@ end
 ---@return difference.Report?, string? message, string? code, string? side "a" or "b": which file cannot be read
 function M.find(a, b, options)
   local report = { tensors = 0, same_tensors = 0, plain_compared = 0, missing = {}, extra = {}, shapes = {},
-                   dtypes = {}, layouts = {}, values = {}, plain = {} }
+                   dtypes = {}, quantization = {}, layouts = {}, values = {}, plain = {} }
   local left, right, ok, message, code, bad
   left, message, code = read(a, options)
   if not left then return nil, message, code, "a" end

@@ -1,24 +1,37 @@
 -- inspect.lua: `ckpt inspect FILE`: what is in a checkpoint. Only the file's directory and its pickle are read, unless
--- --digest asks for the tensors' bytes.
+-- --digest or --stats ask for the tensors' bytes.
 
 local ckpt = require "ckpt"
 local json = require "scripts.cli.json"
+local progress = require "scripts.cli.progress"
 local status = require "scripts.cli.status"
 local surveys = require "scripts.cli.survey"
 local text = require "scripts.cli.text"
+local tree = require "scripts.cli.tree"
+local warnings = require "scripts.cli.warnings"
 
 local M = { summary = "Show what is in a checkpoint: tensors, values, opaque objects." }
 
 local SHOWN_TENSORS, SHOWN_ENTRIES, SHOWN_OBJECTS = 8, 20, 5
-local NAME_COLUMN = 46
+local NAME_COLUMN, STATS_NAME_COLUMN = 46, 30
+
+local function save_number(word)
+  local n = math.tointeger(tonumber(word))
+  if n and n >= 1 then return n end
+  return nil, ("'%s' is not a number from 1 on"):format(word)
+end
 
 ---@param command table the argparse command
 function M.declare(command)
   command:argument("FILE", "Checkpoint to look at."):target("file")
   command:flag("--json", "One line of JSON.")
-  command:flag("--digest", "SHA-256 of each tensor's logical row-major little-endian bytes.")
+  local digest_flag = command:flag("--digest", "SHA-256 of each tensor's logical row-major little-endian bytes.")
+  local stats_flag = command:flag("--stats", "Minimum, maximum, mean, std, zeros and non-finite values.")
+  local tree_flag = command:flag("--tree", "Everything in it, indented: values, objects with their fields.")
   command:flag("--all", "List every tensor, not only the first.")
-  command:option("--select", "List the tensors whose name fits; `*` is anything, `?` one character."):argname("GLOB")
+  command:option("--select", "List what has a name that fits; `*` is anything, `?` a character."):argname("GLOB")
+  command:option("--save", "Which of several saves in one file, from 1."):argname("N"):convert(save_number)
+  command:mutex(digest_flag, stats_flag, tree_flag)
 end
 
 -- ---- tensors ----
@@ -32,55 +45,94 @@ local function selected(survey, glob)
   return list
 end
 
--- Fills in entry.sha256; a tensor without data has none. nil, message, code when bytes cannot be read.
-local function digest(entries)
+local function total_bytes(entries)
+  local sum = 0
+  for _, entry in ipairs(entries) do sum = sum + entry.tensor.nbytes end
+  return sum
+end
+
+-- Fills in entry[field] by `read`; a tensor without data has none. nil, message, code when bytes cannot be read.
+local function read_each(entries, file, field, read)
+  local bar = progress.new("reading " .. file, total_bytes(entries))
   for _, entry in ipairs(entries) do
-    if not entry.tensor:is_meta() then
-      local hex, message, code = entry.tensor:sha256()
-      if not hex then return nil, ("%s: %s"):format(entry.name, message), code end
-      entry.sha256 = hex
+    local value, message, code
+    if not entry.tensor:is_meta() then value, message, code = read(entry.tensor) end
+    if message and not (field == "stats" and code == "unsupported") then
+      bar:done()
+      return nil, ("%s: %s"):format(entry.name, message), code
     end
+    entry[field] = value
+    bar:step(entry.tensor.nbytes)
   end
+  bar:done()
+  return true
+end
+
+local function sha256(tensor) return tensor:sha256() end
+local function stats(tensor) return tensor:stats() end
+
+-- What the options ask of the tensors' bytes.
+local function read_bytes(entries, args)
+  if args.digest then return read_each(entries, args.file, "sha256", sha256) end
+  if args.stats then return read_each(entries, args.file, "stats", stats) end
   return true
 end
 
 -- ---- JSON ----
 
-local FILE_ORDER = { "file", "format", "bytes", "metadata", "tensors", "opaque", "warnings" }
+local FILE_ORDER = { "file", "format", "bytes", "saves", "metadata", "tensors", "opaque", "tree", "warnings" }
 local TENSOR_ORDER = {
-  "name", "dtype", "shape", "stride", "storage", "offset", "bytes", "requires_grad", "sha256", "aliases",
+  "name", "dtype", "shape", "stride", "storage", "offset", "bytes", "requires_grad", "sha256", "stats", "aliases",
 }
+local STATS_ORDER = { "min", "max", "mean", "std", "count", "zeros", "nan", "inf", "nonfinite" }
 local OBJECT_ORDER = { "path", "class" }
 
-local function tensor_object(entry, with_digest)
+-- null where there is nothing to tell: no finite values, bytes that are no numbers.
+local function stats_object(found)
+  if not found then return json.null end
+  local fields = {}
+  for _, key in ipairs(STATS_ORDER) do fields[key] = found[key] == nil and json.null or found[key] end
+  return json.object(STATS_ORDER, fields)
+end
+
+local function tensor_object(entry, args)
   local t = entry.tensor
   return json.object(TENSOR_ORDER, {
     name = entry.name, dtype = t.dtype, shape = t.shape, stride = t:stride(),
     storage = entry.storage and tostring(entry.storage) or json.null,
     offset = t.offset, bytes = t.nbytes, requires_grad = t.requires_grad,
-    sha256 = entry.sha256 or (with_digest and json.null or nil), aliases = entry.aliases,
+    sha256 = entry.sha256 or (args.digest and json.null or nil), aliases = entry.aliases,
+    stats = args.stats and stats_object(entry.stats) or nil,
   })
 end
 
--- What the file says of itself; nil for one that says nothing.
-local function metadata_object(cp)
+-- What a file says of itself beside its tensors, as it says it.
+local function metadata_object(metadata)
+  if not metadata then return nil end
   local fields = {}
-  if not cp.metadata then return nil end
-  for key, value in pairs(cp.metadata) do fields[key] = value == ckpt.none and json.null or value end
+  for key, value in pairs(metadata) do
+    local plain = type(value) ~= "userdata" and value or value == ckpt.none and json.null or tostring(value)
+    fields[tostring(key)] = plain
+  end
   return json.map(fields)
 end
 
 local function print_json(cp, survey, entries, args)
-  local tensors, opaque = {}, {}
-  for i, entry in ipairs(entries) do tensors[i] = tensor_object(entry, args.digest) end
+  local tensors, opaque, list = {}, {}, nil
+  if args.tree then
+    local message, code
+    list, message, code = tree.list(cp, args.select and text.glob(args.select))
+    if not list then return nil, message, code end
+  end
+  for i, entry in ipairs(entries) do tensors[i] = tensor_object(entry, args) end
   for i, entry in ipairs(survey.objects) do
     opaque[i] = json.object(OBJECT_ORDER, { path = entry.name, class = entry.class })
   end
   json.print(json.object(FILE_ORDER, {
-    file = args.file, format = cp.format, bytes = cp.bytes, metadata = metadata_object(cp), tensors = tensors,
-    opaque = opaque,
-    warnings = surveys.warnings(survey),
+    file = args.file, format = cp.format, bytes = cp.bytes, saves = cp.saves > 1 and cp.saves or nil, tensors = tensors,
+    opaque = opaque, metadata = metadata_object(cp.metadata), tree = list, warnings = warnings.list(cp, survey),
   }))
+  return true
 end
 
 -- ---- the summary ----
@@ -162,9 +214,14 @@ local function summary_rows(survey)
   return rows
 end
 
+local function heading(cp, survey)
+  local format = cp.format:gsub("-", " ")
+  return ("%s  %s, %s, %s"):format(text.printable(cp.path), format, text.size(cp.bytes),
+    text.plural(#survey.tensors, "tensor"))
+end
+
 local function print_summary(cp, survey)
-  text.say(("%s  %s, %s, %s"):format(text.printable(cp.path), cp.format:gsub("-", " "), text.size(cp.bytes),
-    text.plural(#survey.tensors, "tensor")))
+  text.say(heading(cp, survey))
   for _, line in ipairs(text.columns(summary_rows(survey), nil, "  ", NAME_COLUMN)) do
     text.say(text.fit(line, text.WIDTH))
   end
@@ -206,9 +263,19 @@ local function print_objects(objects)
   if #objects > SHOWN_OBJECTS then text.say(("  opaque  ... %d more (--json)"):format(#objects - SHOWN_OBJECTS)) end
 end
 
-local function print_text(cp, survey, entries, args)
-  if args.digest then return print_digests(entries) end
-  print_summary(cp, survey)
+local function number(x) return x and (x ~= x and "nan" or ("%.3g"):format(x)) or "-" end
+
+local function print_stats(entries)
+  local rows = { { "", "min", "max", "mean", "std", "zeros", "not finite" } }
+  for i, entry in ipairs(entries) do
+    local s, name = entry.stats, text.printable(entry.name)
+    rows[i + 1] = s and { name, number(s.min), number(s.max), number(s.mean), number(s.std), tostring(s.zeros),
+                          tostring(s.nonfinite) } or { name, entry.tensor:is_meta() and "(no data)" or "(no numbers)" }
+  end
+  text.print_columns(rows, { false, true, true, true, true, true, true }, "  ", STATS_NAME_COLUMN)
+end
+
+local function print_listing(survey, entries, args)
   local shown = (args.all or args.select) and #entries or math.min(#entries, SHOWN_TENSORS)
   if shown > 0 then text.say() end
   print_tensors(entries, shown)
@@ -217,25 +284,47 @@ local function print_text(cp, survey, entries, args)
   if shown > 0 and shown == #survey.tensors then
     text.say(("  next: ckpt plan --load %s --model MODEL"):format(text.shell(args.file)))
   end
-  for _, note in ipairs(surveys.notes(survey)) do text.say(text.wrap("note: " .. note, "  ")) end
+  if args.select and #entries == 0 then text.say("no tensor's name fits " .. text.printable(args.select)) end
+end
+
+local function print_notes(list)
+  for _, note in ipairs(list) do text.say(text.wrap("note: " .. note, "  ")) end
+end
+
+local function print_text(cp, survey, entries, args)
+  if args.digest then
+    print_digests(entries)
+    return true
+  end
+  if args.tree then
+    text.say(heading(cp, survey))
+    local ok, message, code = tree.print(cp, args.all, args.select and text.glob(args.select))
+    if not ok then return nil, message, code end
+  elseif args.stats then
+    text.say(heading(cp, survey))
+    print_stats(entries)
+  else
+    print_summary(cp, survey)
+    print_listing(survey, entries, args)
+    print_notes(surveys.notes(survey))
+  end
+  print_notes(warnings.list(cp, survey))
+  return true
 end
 
 ---@param args table
 ---@return integer status
 function M.run(args)
   local cp, survey, ok, message, code
-  cp, message, code = ckpt.open(args.file)
+  cp, message, code = ckpt.open(args.file, { save = args.save })
   if not cp then return status.fail(message, code, args.file) end
   survey, message, code = surveys.read(cp)
   if not survey then return status.fail(message, code, args.file) end
   local entries = selected(survey, args.select)
-  if args.digest then
-    ok, message, code = digest(entries)
-    if not ok then return status.fail(message, code, args.file) end
-  end
-  if args.json then print_json(cp, survey, entries, args) else print_text(cp, survey, entries, args) end
-  if args.select and #entries == 0 and not args.json then text.say("no tensor's name fits " .. args.select) end
-  return status.OK
+  ok, message, code = read_bytes(entries, args)
+  if not ok then return status.fail(message, code, args.file) end
+  ok, message, code = (args.json and print_json or print_text)(cp, survey, entries, args)
+  return ok and status.OK or status.fail(message, code, args.file)
 end
 
 return M

@@ -290,7 +290,7 @@ describe("inspect", function()
     scratch.write(path "evil.pth", tiny_zip.checkpoint(pickle))
     local value = json("inspect", "@evil.pth", "--json")
     assert.same({ { path = "a", class = "os.system" } }, value.opaque)
-    assert.same({ "objects of unknown classes, kept as inert data: os.system (1)" }, value.warnings)
+    assert.same({ "objects of unknown classes, kept as inert data, which weights_only refuses: os.system (1)" }, value.warnings)
     assert.matches("\n  opaque  a  os.system\n", (succeeds("inspect", "@evil.pth")))
   end)
 
