@@ -152,8 +152,7 @@ static ckpt_value *storage_id(sayer *s, const ckpt_tensor *t) {
 static ckpt_value *qparams_of(sayer *s, const ckpt_quantization *q) {
   bool per_tensor = q->scheme == CKPT_PER_TENSOR_AFFINE; /* PyTorch says the same of both kinds per channel */
   ckpt_value *scheme = global(s, "torch", per_tensor ? "per_tensor_affine" : "per_channel_affine");
-  if (per_tensor)
-    return tuple(s, (ckpt_value *[]){scheme, number(s, q->scale), integer(s, q->zero_point)}, 3);
+  if (per_tensor) return tuple(s, (ckpt_value *[]){scheme, number(s, q->scale), integer(s, q->zero_point)}, 3);
   return tuple(s, (ckpt_value *[]){scheme, tensor(s, q->scales), tensor(s, q->zero_points), integer(s, q->axis)}, 4);
 }
 

@@ -89,7 +89,7 @@ static ckpt_status doubles_of(double **out, const ckpt_tensor *list, ckpt_error 
   if (st == CKPT_OK) st = ckpt_tensor_new(&wide, CKPT_F64, 1, ckpt_tensor_shape(list), err);
   if (st == CKPT_OK) st = ckpt_tensor_copy(wide, list, err);
   if (st == CKPT_OK) st = ckpt_tensor_data(&data, wide, err);
-  if (st == CKPT_OK && (numbers = malloc((n + 1) * sizeof *numbers)) == NULL)
+  if (st == CKPT_OK && (numbers = calloc(n + 1, sizeof *numbers)) == NULL)
     st = ckpt_fail_nomem(err, n * sizeof *numbers);
   if (st == CKPT_OK && n > 0) memcpy(numbers, data, n * sizeof *numbers);
   ckpt_tensor_release(wide);

@@ -2,6 +2,7 @@
 -- tests/data/inside_*.pth are made by make_inside.py; a composite tensor `x` has PyTorch's answer beside it as `x_dense`.
 
 local ckpt = require "ckpt"
+local gate = require "support.gate"
 local scratch = require "support.scratch"
 
 local DATA = "tests/data/"
@@ -37,7 +38,7 @@ describe("what is inside", function()
   local dir
   before_each(function() dir = scratch.dir() end)
   after_each(function() scratch.remove(dir) end)
-  after_each(require "support.gate")
+  after_each(gate)
 
   local function open(name) return assert(ckpt.open(DATA .. "inside_" .. name .. ".pth", { verify = true })) end
 
