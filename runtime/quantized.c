@@ -246,7 +246,7 @@ static double stored(const unsigned char *p, ckpt_dtype dtype) {
 static double stored_packed(const unsigned char *data, ckpt_dtype dtype, int64_t i) {
   int64_t per = ckpt_dtype_per_byte(dtype);
   unsigned bits = 8 / (unsigned)per;
-  return data[i / per] >> (bits * (unsigned)(i % per)) & ((1u << bits) - 1);
+  return (unsigned)data[i / per] >> (bits * (unsigned)(i % per)) & ((1u << bits) - 1);
 }
 
 static void put(const job *j, int64_t i, double q) {

@@ -102,8 +102,8 @@ static ckpt_status read_numbers(double **scales, double **zero_points, const ckp
     CKPT_TRY(doubles_of(scales, q->scales, err));
     return doubles_of(zero_points, q->zero_points, err);
   }
-  *scales = malloc(sizeof **scales);
-  *zero_points = malloc(sizeof **zero_points);
+  *scales = calloc(1, sizeof **scales);
+  *zero_points = calloc(1, sizeof **zero_points);
   if (*scales == NULL || *zero_points == NULL) return ckpt_fail_nomem(err, sizeof **scales);
   **scales = q->scale;
   **zero_points = (double)q->zero_point;

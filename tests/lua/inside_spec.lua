@@ -409,7 +409,7 @@ describe("what is inside", function()
       assert.equal(5, (ckpt.sanitize(5)))
       assert.equal("[1, None]", tostring((ckpt.sanitize { 1, cp:at "plain" })))
       assert.equal("[<tensor>, 2, 3]", tostring((ckpt.sanitize(cp:at "deque"))))
-      fails("unsupported", "the whole value is one inside_classes.Plain, which would be dropped",
+      fails("unsupported", "the whole value is one inside_classes.Plain, which would be dropped: save its state dict instead",
         ckpt.sanitize(cp:at "plain"))
       assert.has_error(function() ckpt.sanitize() end)
       assert.has_error(function() ckpt.sanitize(1, "3.0") end)
