@@ -191,4 +191,4 @@ def deep(function):
     thread = threading.Thread(target=guarded)
     thread.start()
     thread.join()
-    if raised: raise SystemExit(f"{type(raised[0]).__name__}: {raised[0]}")
+    if raised: raise RuntimeError(f"{type(raised[0]).__name__}: {raised[0]}")

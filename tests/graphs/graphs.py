@@ -83,6 +83,9 @@ class Unpickler(pickle.Unpickler):
         return super().find_class(module, name)
 
 
+class DriverGone(Exception): pass
+
+
 class Driver:
     """The C side, in a process of its own (driver.c)."""
     def __init__(self, path):
@@ -97,7 +100,7 @@ class Driver:
         self.process.stdin.write(request)
         self.process.stdin.flush()
         status = self.process.stdout.read(1)
-        if status == b"": raise SystemExit(f"the driver is gone (status {self.process.wait()})")
+        if status == b"": raise DriverGone(f"the driver ended with status {self.process.wait()}")
         text = self.blob()
         if status != b"\0": raise RuntimeError(text.decode(errors="replace"))
         data = self.blob()
@@ -167,14 +170,17 @@ def work(arguments):
 
     def run():
         for seed in seeds:
-            failed = *check_python(driver, seed, counts), check_ours(driver, seed)
+            try: failed = *check_python(driver, seed, counts), check_ours(driver, seed)
+            except Exception as e:  # all that were to follow have not been tried
+                for kind in failures: kind.extend(f"seed {s}: {type(e).__name__} at seed {seed}: {e}" for s in seeds if s >= seed)
+                return
             for i in range(3):
                 if failed[i] is not None: failures[i].append(failed[i])
+        driver.process.stdin.close()
+        status = driver.process.wait()
+        if status != 0: failures[0].append(f"the driver ended with status {status}")
 
     describe.deep(run)
-    driver.process.stdin.close()
-    status = driver.process.wait()
-    if status != 0: failures[0].append(f"the driver ended with status {status}")
     return counts, failures
 
 

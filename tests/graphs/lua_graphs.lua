@@ -1,4 +1,5 @@
--- lua_graphs.lua: runs the chunks that lua_source.py wrote. Each line of the standard input is "chunk<TAB>file": what the
+-- lua_graphs.lua: runs the chunks that lua_source.py wrote. Each line of the standard input is "chunk<TAB>file":
+-- what the
 -- chunk builds is saved as that file, and "ok" or what went wrong is said.
 
 local ckpt = require "ckpt"

@@ -1,4 +1,5 @@
--- resave.lua: each line of the standard input is "in<TAB>out": in is opened and saved as out; "ok" or what went wrong is said.
+-- resave.lua: each line of the standard input is "in<TAB>out": in is opened and saved as out; "ok" or what went
+-- wrong is said.
 
 local ckpt = require "ckpt"
 
