@@ -222,6 +222,12 @@ static int next_entry(lua_State *L) {
   lua_setfield(L, -2, "kind");
   lua_pushinteger(L, (lua_Integer)e->depth);
   lua_setfield(L, -2, "depth");
+  lua_pushinteger(L, (lua_Integer)e->parent);
+  lua_setfield(L, -2, "parent");
+  if (e->again) {
+    lua_pushboolean(L, 1);
+    lua_setfield(L, -2, "again");
+  }
   if (ckpt_value_kind(e->value) == CKPT_OBJECT) set_class(L, e->value);
   if (ckpt_value_is_opaque(e->value)) {
     lua_pushboolean(L, 1);

@@ -74,6 +74,16 @@ static int tensor_shares_storage(lua_State *L) {
   return 1;
 }
 
+/* t:storage() -> what tensors over one storage have in common, and only they while one of them lives; nil for meta */
+static int tensor_storage(lua_State *L) {
+  ckpt_storage *storage = ckpt_tensor_storage(ckpt_lua_check_tensor(L, 1));
+  if (storage == NULL)
+    lua_pushnil(L);
+  else
+    lua_pushlightuserdata(L, storage);
+  return 1;
+}
+
 static int tensor_sha256(lua_State *L) {
   ckpt_error err;
   char hex[65];
@@ -163,10 +173,15 @@ void ckpt_lua_open_tensor(lua_State *L) {
                                   {"__tostring", tensor_tostring},
                                   {"__index", tensor_index},
                                   {NULL, NULL}};
-  static const luaL_Reg methods[] = {{"stride", tensor_stride},   {"is_contiguous", tensor_is_contiguous},
-                                     {"is_meta", tensor_is_meta}, {"shares_storage", tensor_shares_storage},
-                                     {"sha256", tensor_sha256},   {"clone", tensor_clone},
-                                     {"copy_", tensor_copy},      {NULL, NULL}};
+  static const luaL_Reg methods[] = {{"stride", tensor_stride},
+                                     {"is_contiguous", tensor_is_contiguous},
+                                     {"is_meta", tensor_is_meta},
+                                     {"shares_storage", tensor_shares_storage},
+                                     {"storage", tensor_storage},
+                                     {"sha256", tensor_sha256},
+                                     {"clone", tensor_clone},
+                                     {"copy_", tensor_copy},
+                                     {NULL, NULL}};
   ckpt_lua_new_type(L, CKPT_T_TENSOR, meta, methods);
   luaL_getmetatable(L, CKPT_T_TENSOR);
   lua_getfield(L, -1, "__methods"); /* metatable, its methods */

@@ -17,6 +17,7 @@ typedef struct place {
   const ckpt_value *value;
   size_t next, path; /* next child; length of the path that leads here */
   bool in_object;    /* this is an opaque object, or lies in one */
+  bool again;        /* this was walked before, at another path, or lies in such a container */
 } place;
 
 struct ckpt_listing {
@@ -50,6 +51,13 @@ static ckpt_status too_many(const walk *w, const char *what) {
 
 /* ---- entries ---- */
 
+/* The path of the container around the current place, as part of the path that is shown. */
+static size_t parent_length(const walk *w) {
+  size_t skip = (size_t)(ckpt_path_shown(&w->path) - w->path.text);
+  size_t length = w->n == 0 ? 0 : w->places[w->n - 1].path;
+  return length < skip ? 0 : length - skip;
+}
+
 static const char *copy_path(walk *w) {
   const char *shown = ckpt_path_shown(&w->path);
   return ckpt_arena_copy(&w->list->arena, shown, w->path.length - (size_t)(shown - w->path.text), w->err);
@@ -72,7 +80,9 @@ static ckpt_status add_entry(walk *w, const ckpt_value *v) {
     l->entries = more;
     l->capacity = capacity;
   }
-  ckpt_listing_entry e = {copy_path(w), v, SIZE_MAX, w->n, 0, NULL};
+  bool again = w->n > 0 && w->places[w->n - 1].again;
+  ckpt_listing_entry e = {.path = copy_path(w), .value = v, .storage = SIZE_MAX, .depth = w->n, .again = again};
+  e.parent = parent_length(w);
   if (e.path == NULL) return w->err->status;
   CKPT_TRY(group_of(&e.storage, w, v));
   CKPT_TRY(ckpt_ptrmap_set(&w->entries, v, l->n, w->err));
@@ -100,7 +110,7 @@ static ckpt_status add_alias(walk *w, size_t at) {
 
 /* ---- the walk ---- */
 
-static ckpt_status enter(walk *w, const ckpt_value *v) {
+static ckpt_status enter(walk *w, const ckpt_value *v, bool again) {
   if (w->n == w->capacity) {
     size_t capacity = w->capacity == 0 ? 64 : w->capacity * 2;
     place *more = realloc(w->places, capacity * sizeof *more);
@@ -109,7 +119,8 @@ static ckpt_status enter(walk *w, const ckpt_value *v) {
     w->capacity = capacity;
   }
   bool in_object = ckpt_value_is_opaque(v) || (w->n > 0 && w->places[w->n - 1].in_object);
-  w->places[w->n++] = (place){v, 0, w->path.length, in_object};
+  again |= w->n > 0 && w->places[w->n - 1].again;
+  w->places[w->n++] = (place){v, 0, w->path.length, in_object, again};
   return ckpt_ptrmap_set(&w->seen, v, 0, w->err);
 }
 
@@ -142,7 +153,7 @@ static ckpt_status visit(walk *w, const ckpt_value *v) {
   size_t seen = ckpt_ptrmap_get(&w->seen, v);
   if (seen == 0) return CKPT_OK; /* a cycle */
   if (seen != SIZE_MAX && ++w->revisits > MAX_REVISITS) return too_many(w, "shared containers");
-  return enter(w, v);
+  return enter(w, v, seen != SIZE_MAX && has_identity(v));
 }
 
 static ckpt_status step(walk *w) {
@@ -151,7 +162,6 @@ static ckpt_status step(walk *w) {
   ckpt_path_cut(&w->path, p->path);
   w->attribute = p->value->kind == CKPT_DICT && p->next >= ckpt_value_pair_count(p->value);
   if (w->revisits > 0 && ++w->revisits > MAX_REVISITS) w->revisits = MAX_REVISITS;
-  w->attribute = p->value->kind == CKPT_DICT && p->next >= ckpt_value_pair_count(p->value);
   CKPT_TRY(ckpt_value_child(&v, &w->path, p->value, p->next++, w->err));
   if (v != NULL) return visit(w, v);
   w->n--;

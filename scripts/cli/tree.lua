@@ -6,23 +6,27 @@ local text = require "scripts.cli.text"
 
 local M = {}
 
-local SHOWN = 12 -- parts of one container, unless all are asked for
+local SHOWN_TOP, SHOWN = 50, 12 -- entries of the root, parts of any other container, unless all are asked for
 local NAME_COLUMN, KIND_COLUMN = 46, 14
+
+-- The piece of the path that is the entry's own: "weight", "[0]". The dot that joins is the container's, not a key's.
+local function label_of(entry)
+  local rest = entry.name:sub(entry.parent + 1)
+  return entry.parent > 0 and rest:sub(1, 1) == "." and rest:sub(2) or rest
+end
 
 -- The entries of a checkpoint, one after the other, with the piece of path that is their own. Parts that are told with
 -- the whole (the bytes of a numpy array, the items of a set) come with `hidden` set.
 local function walk(cp)
   local next_entry, message, code = cp:entries()
   if not next_entry then return nil, message, code end
-  local above, hidden = {}, math.huge
+  local hidden = math.huge
   return function()
     local entry = next_entry()
     if not entry then return nil end
-    local parent = entry.depth > 0 and above[entry.depth - 1] or ""
-    above[entry.depth] = entry.name
-    entry.label = entry.name:sub(1, #parent) == parent and entry.name:sub(#parent + 1):gsub("^%.", "") or entry.name
+    entry.label = label_of(entry)
     if entry.depth <= hidden then hidden = math.huge end
-    entry.hidden = entry.depth > hidden
+    entry.hidden = entry.depth > hidden or entry.again
     if not entry.hidden then
       local whole
       entry.type, entry.detail, whole = describe.entry(entry)
@@ -45,7 +49,8 @@ end
 -- When the walk leaves a container: how many of its parts were left out.
 local function leave(seen, depth, deepest, limit)
   for d = deepest, depth + 1, -1 do
-    if (seen[d] or 0) > limit then text.say(("%s... %d more: --all"):format(("  "):rep(d + 1), seen[d] - limit)) end
+    local more = (seen[d] or 0) - limit(d)
+    if more > 0 then text.say(("%s... %d more: --all"):format(("  "):rep(d + 1), more)) end
     seen[d] = nil
   end
 end
@@ -58,7 +63,7 @@ end
 function M.print(cp, all, fits)
   local entries, message, code = walk(cp)
   if not entries then return nil, message, code end
-  local limit = (all or fits) and math.huge or SHOWN
+  local function limit(depth) return (all or fits) and math.huge or depth <= 1 and SHOWN_TOP or SHOWN end
   local seen, deepest, cut = {}, 0, math.huge -- parts seen of the container at each depth; what is deeper is cut off
   for entry in entries do
     local depth = entry.depth
@@ -66,7 +71,7 @@ function M.print(cp, all, fits)
     deepest = depth
     if depth <= cut and not entry.hidden then
       seen[depth] = (seen[depth] or 0) + 1
-      cut = seen[depth] > limit and depth or math.huge
+      cut = seen[depth] > limit(depth) and depth or math.huge
       if cut == math.huge and (not fits or fits(entry.name)) then text.say(line_of(entry)) end
     end
   end

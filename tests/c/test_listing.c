@@ -307,7 +307,7 @@ static void cycles_end(void **state) {
 
 /* ---- everything ---- */
 
-/* "depth kind path" for each entry and "=alias" for each of its aliases, a line each. */
+/* "depth kind parent|rest" for each entry and "=alias" for each of its aliases, a line each. */
 static void check_everything(const ckpt_value *root, const char *wanted) {
   ckpt_listing *l = NULL;
   char *text = NULL;
@@ -316,7 +316,9 @@ static void check_everything(const ckpt_value *root, const char *wanted) {
   FILE *f = open_memstream(&text, &n);
   for (size_t i = 0; i < ckpt_listing_count(l); i++) {
     const ckpt_listing_entry *e = ckpt_listing_entry_at(l, i);
-    fprintf(f, "%zu %s %s\n", e->depth, ckpt_kind_name(ckpt_value_kind(e->value)), e->path);
+    const char *kind = ckpt_kind_name(ckpt_value_kind(e->value));
+    fprintf(f, "%zu %s %.*s|%s%s\n", e->depth, kind, (int)e->parent, e->path, e->path + e->parent,
+            e->again ? " again" : "");
     for (size_t k = 0; k < e->n_aliases; k++) fprintf(f, "=%s\n", e->aliases[k]);
   }
   fclose(f);
@@ -328,15 +330,15 @@ static void check_everything(const ckpt_value *root, const char *wanted) {
 static void everything_with_its_depth(void **state) {
   ckpt_document *doc = *state;
   check_everything(training_state(doc),
-                   "0 dict \n1 int epoch\n1 dict model\n2 tensor model.conv1.weight\n2 tensor model.conv1.bias\n"
-                   "1 dict optimizer\n2 dict optimizer.state\n3 dict optimizer.state.0\n"
-                   "4 tensor optimizer.state.0.momentum_buffer\n"
-                   "1 list list\n2 tensor list[0]\n2 tuple list[1]\n3 tensor list[1][0]\n");
-  check_everything(ckpt_document_none(doc), "0 None \n");
+                   "0 dict |\n1 int |epoch\n1 dict |model\n2 tensor model|.conv1.weight\n2 tensor model|.conv1.bias\n"
+                   "1 dict |optimizer\n2 dict optimizer|.state\n3 dict optimizer.state|.0\n"
+                   "4 tensor optimizer.state.0|.momentum_buffer\n"
+                   "1 list |list\n2 tensor list|[0]\n2 tuple list|[1]\n3 tensor list[1]|[0]\n");
+  check_everything(ckpt_document_none(doc), "0 None |\n");
   ckpt_value *v = object(doc, "m", "C", ckpt_document_empty_tuple(doc)), *fields = make(doc, CKPT_DICT);
   v->as.object->state = fields;
   set(fields, doc, "epoch", integer(doc, 1));
-  check_everything(v, "0 object \n1 int epoch\n");
+  check_everything(v, "0 object |\n1 int |epoch\n");
 }
 
 /* A number is listed wherever it stands, a container once; a cycle ends. */
@@ -348,7 +350,7 @@ static void everything_shared(void **state) {
   set(root, doc, "a", list);
   set(root, doc, "n", n);
   set(root, doc, "b", list);
-  check_everything(root, "0 dict \n=a[1]\n=b[1]\n1 list a\n=b\n2 int a[0]\n1 int n\n2 int b[0]\n");
+  check_everything(root, "0 dict |\n=a[1]\n=b[1]\n1 list |a\n=b\n2 int a|[0]\n1 int |n\n2 int b|[0] again\n");
 }
 
 /* ---- limits ---- */

@@ -117,3 +117,17 @@ describe("cp:check_contents()", function()
     assert.matches("byte", message)
   end)
 end)
+
+describe("t:storage()", function()
+  it("is the same for tensors over one storage, and only for them", function()
+    local t, u = ckpt.tensor("float32", { 4 }), ckpt.tensor("float32", { 4 })
+    assert.equal(t:storage(), t:slice(1, 1, 2):storage())
+    assert.not_equal(t:storage(), u:storage())
+    open { w = t, v = t:slice(1, 2, 3), u = u }
+    local list = cp:list()
+    local found = {}
+    for _, entry in ipairs(list) do found[entry.name] = entry.tensor:storage() end
+    assert.equal(found.w, found.v)
+    assert.not_equal(found.w, found.u)
+  end)
+end)

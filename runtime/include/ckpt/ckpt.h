@@ -822,6 +822,8 @@ typedef struct ckpt_listing_entry {
   const ckpt_value *value; /* a TENSOR, or an OBJECT; of everything: any */
   size_t storage;          /* group number of a tensor's storage, SIZE_MAX for none */
   size_t depth;            /* containers around it */
+  size_t parent;           /* bytes of `path` that are the path of the innermost of them */
+  bool again;              /* of everything: in a container whose entry has this path as an alias only */
   size_t n_aliases;
   const char *const *aliases;
 } ckpt_listing_entry;
