@@ -62,51 +62,24 @@ bool ckpt_value_has_children(const ckpt_value *v) {
          (v->kind == CKPT_TENSOR && ckpt_value_state(v) != NULL);
 }
 
-static size_t state_children(const ckpt_value *state) {
-  if (state == NULL) return 0;
-  return state->kind == CKPT_DICT ? state->as.dict->flat.n / 2 : 1;
+static ckpt_status append_word(ckpt_path *p, const char *word, ckpt_error *err) {
+  return append(p, word, strlen(word), err);
 }
 
-static ckpt_status state_child(const ckpt_value **out, ckpt_path *p, const ckpt_value *state, size_t i,
-                               ckpt_error *err) {
-  if (state->kind != CKPT_DICT) {
-    *out = state;
-    return append(p, ".state", 6, err);
+ckpt_status ckpt_path_append(ckpt_path *p, const ckpt_way *way, ckpt_error *err) {
+  switch (way->step) {
+    case CKPT_STEP_KEY: return append_key(p, way->key, err);
+    case CKPT_STEP_STATE: return append_word(p, ".state", err);
+    case CKPT_STEP_KWARGS: return append_word(p, ".kwargs", err);
+    case CKPT_STEP_ARGS: return append_word(p, ".args", err);
+    case CKPT_STEP_ARG: CKPT_TRY(append_word(p, ".args", err)); return append_index(p, way->index, err);
+    case CKPT_STEP_ITEM: return append_index(p, way->index, err);
+    default: return CKPT_OK;
   }
-  *out = state->as.dict->flat.items[2 * i + 1];
-  return append_key(p, state->as.dict->flat.items[2 * i], err);
-}
-
-static ckpt_status argument(const ckpt_value **out, ckpt_path *p, const ckpt_value *args, size_t i, ckpt_error *err) {
-  *out = args->as.seq.items[i];
-  CKPT_TRY(append(p, ".args", 5, err));
-  return append_index(p, i, err);
 }
 
 ckpt_status ckpt_value_child(const ckpt_value **out, ckpt_path *path, const ckpt_value *v, size_t i, ckpt_error *err) {
-  size_t args = v->kind == CKPT_OBJECT && v->made->args != NULL ? v->made->args->as.seq.n : 0;
-  if (i < args) return argument(out, path, v->made->args, i, err);
-  i -= args;
-  size_t kwargs = v->kind == CKPT_OBJECT && v->made->kwargs != NULL ? 1 : 0;
-  if (i < kwargs) {
-    *out = v->made->kwargs;
-    return append(path, ".kwargs", 7, err);
-  }
-  i -= kwargs;
-  size_t items = v->kind == CKPT_DICT ? 0 : ckpt_value_count(v);
-  if (i < items) {
-    *out = ckpt_value_item(v, i);
-    return append_index(path, i, err);
-  }
-  i -= items;
-  size_t pairs = ckpt_value_pair_count(v);
-  if (i < pairs) {
-    *out = ckpt_value_pair_value(v, i);
-    return append_key(path, ckpt_value_pair_key(v, i), err);
-  }
-  i -= pairs;
-  const ckpt_value *state = ckpt_value_state(v);
-  if (i < state_children(state)) return state_child(out, path, state, i, err);
-  *out = NULL;
-  return CKPT_OK;
+  ckpt_way way = {0};
+  *out = ckpt_way_child(&way, v, i);
+  return *out == NULL ? CKPT_OK : ckpt_path_append(path, &way, err);
 }

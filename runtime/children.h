@@ -8,7 +8,7 @@
 #ifndef CKPT_CHILDREN_H
 #define CKPT_CHILDREN_H
 
-#include "value.h"
+#include "way.h"
 
 enum { CKPT_MAX_PATH = 1 << 16 };
 
@@ -25,6 +25,9 @@ void ckpt_path_cut(ckpt_path *path, size_t length);
 
 /* The path as it is shown: without its leading dot. */
 const char *ckpt_path_shown(const ckpt_path *path);
+
+/* The piece of path that a step is shown as. CKPT_E_LIMIT for a path that is too long. */
+ckpt_status ckpt_path_append(ckpt_path *path, const ckpt_way *way, ckpt_error *err);
 
 bool ckpt_value_has_children(const ckpt_value *v);
 

@@ -1,12 +1,9 @@
 /* way.c - see way.h. */
 #include "way.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 
-#include "repr.h"
-
-enum { MAX_PATH = 1 << 16 };
+#include "children.h"
 
 /* ---- children ---- */
 
@@ -83,60 +80,12 @@ void ckpt_places_free(ckpt_places *p) {
 
 /* ---- paths ---- */
 
-typedef struct path {
-  char *bytes; /* MAX_PATH */
-  size_t n;
-} path;
-
-static ckpt_status append(path *p, const char *text, size_t n, ckpt_error *err) {
-  if (n >= MAX_PATH - p->n) return ckpt_fail(err, CKPT_E_LIMIT, -1, "a path longer than %d bytes", MAX_PATH);
-  memcpy(p->bytes + p->n, text, n);
-  p->n += n;
-  p->bytes[p->n] = '\0';
-  return CKPT_OK;
-}
-
-static ckpt_status append_key(path *p, const ckpt_value *key, ckpt_error *err) {
-  char *text = NULL;
-  size_t n = 0;
-  if (p->n > 0) CKPT_TRY(append(p, ".", 1, err));
-  if (key->kind == CKPT_STR) return append(p, key->as.text.bytes, key->as.text.n, err);
-  CKPT_TRY(ckpt_repr(&text, &n, key, MAX_PATH, err));
-  ckpt_status st = append(p, text, n, err);
-  free(text);
-  return st;
-}
-
-/* The leading dot is left out. */
-static ckpt_status append_word(path *p, const char *word, ckpt_error *err) {
-  if (p->n > 0) CKPT_TRY(append(p, ".", 1, err));
-  return append(p, word, strlen(word), err);
-}
-
-static ckpt_status append_index(path *p, size_t index, ckpt_error *err) {
-  char text[32];
-  int n = snprintf(text, sizeof text, "[%zu]", index);
-  return append(p, text, (size_t)n, err);
-}
-
-static ckpt_status append_step(path *p, const ckpt_way *way, ckpt_error *err) {
-  switch (way->step) {
-    case CKPT_STEP_KEY: return append_key(p, way->key, err);
-    case CKPT_STEP_STATE: return append_word(p, "state", err);
-    case CKPT_STEP_KWARGS: return append_word(p, "kwargs", err);
-    case CKPT_STEP_ARGS: return append_word(p, "args", err);
-    case CKPT_STEP_ARG: CKPT_TRY(append_word(p, "args", err)); return append_index(p, way->index, err);
-    case CKPT_STEP_ITEM: return append_index(p, way->index, err);
-    default: return CKPT_OK;
-  }
-}
-
 /* The ways from the root to the last one; free() them. Not more than a path has room for. */
 static ckpt_status ancestors(const ckpt_way ***out, size_t *n, const ckpt_places *p, const ckpt_way *last,
                              ckpt_error *err) {
   size_t count = 1;
   for (const ckpt_way *w = last; w->step != CKPT_STEP_ROOT; w = &p->at[w->parent].way) count++;
-  if (count > MAX_PATH) return ckpt_fail(err, CKPT_E_LIMIT, -1, "a path longer than %d bytes", MAX_PATH);
+  if (count > CKPT_MAX_PATH) return ckpt_fail(err, CKPT_E_LIMIT, -1, "a path longer than %d bytes", CKPT_MAX_PATH);
   const ckpt_way **chain = malloc(count * sizeof *chain);
   if (chain == NULL) return ckpt_fail_nomem(err, count * sizeof *chain);
   for (size_t k = count; k-- > 0;) {
@@ -151,17 +100,18 @@ static ckpt_status ancestors(const ckpt_way ***out, size_t *n, const ckpt_places
 ckpt_status ckpt_places_path_by(char **out, const ckpt_places *p, const ckpt_way *way, ckpt_error *err) {
   const ckpt_way **chain = NULL;
   size_t n = 0;
-  path text = {malloc(MAX_PATH), 0};
-  if (text.bytes == NULL) return ckpt_fail_nomem(err, MAX_PATH);
-  text.bytes[0] = '\0';
+  ckpt_path path = {0};
+  CKPT_TRY(ckpt_path_new(&path, err));
   ckpt_status st = ancestors(&chain, &n, p, way, err);
-  for (size_t i = 0; st == CKPT_OK && i < n; i++) st = append_step(&text, chain[i], err);
+  for (size_t i = 0; st == CKPT_OK && i < n; i++) st = ckpt_path_append(&path, chain[i], err);
   free(chain);
-  if (st == CKPT_OK)
-    *out = text.bytes;
-  else
-    free(text.bytes);
-  return st;
+  if (st != CKPT_OK) {
+    ckpt_path_free(&path);
+    return st;
+  }
+  memmove(path.text, ckpt_path_shown(&path), strlen(ckpt_path_shown(&path)) + 1);
+  *out = path.text;
+  return CKPT_OK;
 }
 
 ckpt_status ckpt_places_path(char **out, const ckpt_places *p, size_t at, ckpt_error *err) {
