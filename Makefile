@@ -111,11 +111,15 @@ $(B)/trainer: $(patsubst %.c,$(B)/obj/%.o,$(TRAINER)) $(B)/libckpt.a
 
 # ---- tests ----
 
-# Random object graphs, to and from Python's pickler: N each way, from seed SEED on.
+# Random object graphs, to and from Python's pickler: N each way, from seed SEED on; a tenth of that through whole files.
 N    ?= 10000
 SEED ?= 1
-check-graphs: $(B)/graphs
-	@PYTHONPATH=tests/graphs python3 tests/graphs/graphs.py $(B)/graphs --count $(N) --seed $(SEED)
+check-graphs: $(B)/graphs $(B)/ckpt
+	@python3 -B tests/graphs/graphs.py $(B)/graphs --count $(N) --seed $(SEED)
+	@python3 -B tests/graphs/lua_graphs.py $(B)/ckpt --count $$(($(N) / 10)) --seed $(SEED)
+	@python=python3; python3 -c 'import torch' 2> /dev/null || python=/usr/bin/python3; \
+	  if ! $$python -c 'import torch' 2> /dev/null; then echo 'no torch: its files are skipped'; exit 0; fi; \
+	  $$python -B tests/graphs/torch_graphs.py $(B)/ckpt --count $$(($(N) / 10)) --seed $(SEED)
 
 $(B)/graphs: $(patsubst %.c,$(B)/obj/%.o,$(wildcard tests/graphs/*.c)) $(B)/libckpt.a
 	$(CC) $(SANITIZE) $(LDFLAGS) -o $@ $^ $(LIBS)

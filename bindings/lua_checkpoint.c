@@ -307,8 +307,8 @@ void ckpt_lua_open_checkpoint(lua_State *L) {
                                      {"verify", checkpoint_verify},
                                      {"records", checkpoint_records},
                                      {"check_record", checkpoint_check_record},
-                                     {"check_contents", checkpoint_check_contents},
                                      {"source", checkpoint_source},
+                                     {"check_contents", checkpoint_check_contents},
                                      {"close", checkpoint_close},
                                      {NULL, NULL}};
   static const luaL_Reg listing[] = {{"__gc", listing_gc}, {NULL, NULL}};

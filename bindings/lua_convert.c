@@ -102,86 +102,6 @@ static ckpt_value *from_userdata(converter *c, int index) {
   return from_value(c, from, doc);
 }
 
-/* ---- marks of one piece ---- */
-
-/* Field i of a mark as a string without NUL. */
-static const char *mark_text(converter *c, int index, int i) {
-  lua_rawgeti(c->L, index, i);
-  if (lua_type(c->L, -1) != LUA_TSTRING) luaL_error(c->L, "a mark of ckpt without its text");
-  return ckpt_lua_check_text(c->L, lua_gettop(c->L));
-}
-
-static ckpt_value *from_text(converter *c, int index, ckpt_lua_mark mark) {
-  size_t n;
-  ckpt_value *v = NULL;
-  lua_rawgeti(c->L, index, 1);
-  const char *s = lua_tolstring(c->L, -1, &n);
-  if (s == NULL) luaL_error(c->L, "a mark of ckpt without its text");
-  if (mark == CKPT_MARK_BYTES)
-    must(c, ckpt_value_new_bytes(&v, c->doc, s, n, &c->err));
-  else if (mark == CKPT_MARK_BYTEARRAY)
-    must(c, ckpt_value_new_bytearray(&v, c->doc, s, n, &c->err));
-  else
-    must(c, ckpt_value_new_int_text(&v, c->doc, s, n, &c->err));
-  lua_pop(c->L, 1);
-  return v;
-}
-
-static ckpt_value *from_class(converter *c, int index) {
-  ckpt_value *v = NULL;
-  const char *module = mark_text(c, index, 1), *name = mark_text(c, index, 2);
-  must(c, ckpt_value_new_class(&v, c->doc, module, name, &c->err));
-  lua_pop(c->L, 2);
-  return v;
-}
-
-static ckpt_value *from_dtype(converter *c, int index) {
-  ckpt_value *v = NULL;
-  ckpt_dtype dtype = CKPT_F32;
-  must(c, ckpt_dtype_parse(&dtype, mark_text(c, index, 1), &c->err));
-  must(c, ckpt_value_new_dtype(&v, c->doc, dtype, &c->err));
-  lua_pop(c->L, 1);
-  return v;
-}
-
-static ckpt_value *from_device(converter *c, int index) {
-  ckpt_value *v = NULL;
-  const char *type = mark_text(c, index, 1);
-  lua_rawgeti(c->L, index, 2);
-  lua_Integer i = lua_isinteger(c->L, -1) ? lua_tointeger(c->L, -1) : -1;
-  if (*type == '\0' || i > INT16_MAX) luaL_error(c->L, "'%s' with index %I is no device of torch", type, i);
-  must(c, ckpt_value_new_device(&v, c->doc, type, (int)i, &c->err));
-  lua_pop(c->L, 2);
-  return v;
-}
-
-static ckpt_value *from_complex(converter *c, int index) {
-  ckpt_value *v = NULL;
-  lua_rawgeti(c->L, index, 1);
-  lua_rawgeti(c->L, index, 2);
-  must(c, ckpt_value_new_complex(&v, c->doc, lua_tonumber(c->L, -2), lua_tonumber(c->L, -1), &c->err));
-  lua_pop(c->L, 2);
-  return v;
-}
-
-static ckpt_value *from_parameter(converter *c, int index) {
-  ckpt_value *v = NULL;
-  lua_rawgeti(c->L, index, 1);
-  lua_rawgeti(c->L, index, 2);
-  const ckpt_tensor *t = ckpt_lua_check_tensor(c->L, lua_gettop(c->L) - 1);
-  must(c, ckpt_value_new_parameter(&v, c->doc, t, lua_toboolean(c->L, -1), &c->err));
-  lua_pop(c->L, 2);
-  return v;
-}
-
-static ckpt_value *from_size(converter *c, int index) {
-  int64_t dims[CKPT_MAX_DIMS];
-  ckpt_value *v = NULL;
-  int n = ckpt_lua_check_dims(c->L, index, dims, CKPT_MAX_DIMS);
-  must(c, ckpt_value_new_size(&v, c->doc, (size_t)n, dims, &c->err));
-  return v;
-}
-
 /* ---- objects ---- */
 
 /* "package.module.Class": the module is what its field says, else all before the last dot. */
@@ -329,28 +249,12 @@ static ckpt_value *new_container(converter *c, int index, ckpt_lua_mark mark) {
   return remember(c, index, v);
 }
 
-/* Marks of one piece; NULL for those that are filled later. */
-static ckpt_value *from_mark(converter *c, int index, ckpt_lua_mark mark) {
-  switch (mark) {
-    case CKPT_MARK_BYTES:
-    case CKPT_MARK_BYTEARRAY:
-    case CKPT_MARK_BIGINT: return from_text(c, index, mark);
-    case CKPT_MARK_CLASS: return from_class(c, index);
-    case CKPT_MARK_DTYPE: return from_dtype(c, index);
-    case CKPT_MARK_DEVICE: return from_device(c, index);
-    case CKPT_MARK_COMPLEX: return from_complex(c, index);
-    case CKPT_MARK_PARAMETER: return from_parameter(c, index);
-    case CKPT_MARK_SIZE: return from_size(c, index);
-    default: return NULL;
-  }
-}
-
 static ckpt_value *from_table(converter *c, int index) {
   ckpt_value *v = seen_before(c, index);
   if (v != NULL) return v;
   ckpt_lua_mark mark = ckpt_lua_mark_of(c->L, index);
   if (mark == CKPT_MARK_NONE) mark = is_list(c->L, index) ? CKPT_MARK_LIST : CKPT_MARK_DICT;
-  v = from_mark(c, index, mark);
+  v = ckpt_lua_mark_value(c->L, index, mark, c->doc);
   if (v != NULL) return note(c, index, v);
   return mark == CKPT_MARK_OBJECT ? new_object(c, index) : new_container(c, index, mark);
 }

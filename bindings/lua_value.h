@@ -8,7 +8,8 @@
  *   lua_read.c     functions that look: type, get, keys, object, equal, ...
  *   lua_edit.c     functions that change: put, append, insert, remove, ...
  *   lua_mark.c     constructors: list, tuple, bytes, class, object, ...
- *   lua_convert.c  Lua to Python       lua_totable.c  Python to Lua
+ *   lua_convert.c  Lua to Python, lua_mark_value.c marks of one piece
+ *   lua_totable.c  Python to Lua
  *   lua_walk.c     walk and map
  */
 #ifndef CKPT_LUA_VALUE_H
@@ -65,6 +66,9 @@ ckpt_value *ckpt_lua_any_value(lua_State *L, int index, ckpt_document **doc);
 
 /* The place of the pair whose key is at `index` in a DICT or OBJECT, or SIZE_MAX. Leaves the stack as it was. */
 size_t ckpt_lua_find_pair(lua_State *L, int index, ckpt_document *doc, const ckpt_dict *d);
+
+/* The value of a mark of one piece, such as bytes or a class; NULL for those with parts. */
+ckpt_value *ckpt_lua_mark_value(lua_State *L, int index, ckpt_lua_mark mark, ckpt_document *doc);
 
 /* As ckpt_lua_to_value; a string is the one value that the document has for a key of that text. */
 ckpt_value *ckpt_lua_to_key(lua_State *L, int index, ckpt_document *doc);

@@ -63,7 +63,7 @@ static ckpt_status read_nested(nested *out, const ckpt_value *v, ckpt_error *err
 }
 
 ckpt_status ckpt_value_nested_count(size_t *out, const ckpt_value *v, ckpt_error *err) {
-  nested t;
+  nested t = {0};
   CKPT_TRY(read_nested(&t, v, err));
   *out = (size_t)t.n;
   return CKPT_OK;
@@ -83,7 +83,7 @@ static ckpt_status read_offset(int64_t *out, const ckpt_value *offsets, size_t i
 }
 
 ckpt_status ckpt_value_nested_tensor(ckpt_tensor **out, const ckpt_value *v, size_t i, ckpt_error *err) {
-  nested t;
+  nested t = {0};
   int64_t shape[CKPT_MAX_DIMS], stride[CKPT_MAX_DIMS], offset = 0;
   CKPT_TRY(read_nested(&t, v, err));
   if (i >= (size_t)t.n)

@@ -122,14 +122,14 @@ static void set_strides(ckpt_array *a, const int *order) {
 }
 
 static void set_order(ckpt_array *a, bool fortran) {
-  int order[CKPT_MAX_DIMS];
+  int order[CKPT_MAX_DIMS] = {0};
   for (int i = 0; i < a->ndim; i++) order[i] = fortran ? a->ndim - 1 - i : i;
   set_strides(a, order);
 }
 
 /* Dimension axes[i] of the bytes is dimension i of the array; `shape` is that of the bytes. */
 static ckpt_status permute(ckpt_array *a, const ckpt_value *axes, ckpt_error *err) {
-  int order[CKPT_MAX_DIMS];
+  int order[CKPT_MAX_DIMS] = {0};
   int64_t shape[CKPT_MAX_DIMS];
   bool seen[CKPT_MAX_DIMS] = {false};
   if (axes->kind != CKPT_TUPLE && axes->kind != CKPT_LIST) return bad(err, "whose axes are no list");

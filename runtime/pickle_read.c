@@ -352,7 +352,7 @@ static ckpt_status op_stack_global(ckpt_machine *m, ckpt_error *err) {
 
 /* TorchScript's classes; PyTorch's C++ pickler gives the value of such an enum as it is, not in a tuple. */
 static bool takes_bare_argument(const ckpt_value *callable) {
-  return callable->kind == CKPT_CLASS && strncmp(callable->as.text.bytes, "__torch__.", 10) == 0;
+  return callable != NULL && callable->kind == CKPT_CLASS && strncmp(callable->as.text.bytes, "__torch__.", 10) == 0;
 }
 
 static ckpt_status check_args(ckpt_value **args, ckpt_machine *m, ckpt_how how, const ckpt_value *callable,

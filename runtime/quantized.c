@@ -152,8 +152,7 @@ static ckpt_value *storage_id(sayer *s, const ckpt_tensor *t) {
 static ckpt_value *qparams_of(sayer *s, const ckpt_quantization *q) {
   bool per_tensor = q->scheme == CKPT_PER_TENSOR_AFFINE; /* PyTorch says the same of both kinds per channel */
   ckpt_value *scheme = global(s, "torch", per_tensor ? "per_tensor_affine" : "per_channel_affine");
-  if (per_tensor)
-    return tuple(s, (ckpt_value *[]){scheme, number(s, q->scale), integer(s, q->zero_point)}, 3);
+  if (per_tensor) return tuple(s, (ckpt_value *[]){scheme, number(s, q->scale), integer(s, q->zero_point)}, 3);
   return tuple(s, (ckpt_value *[]){scheme, tensor(s, q->scales), tensor(s, q->zero_points), integer(s, q->axis)}, 4);
 }
 
@@ -247,7 +246,7 @@ static double stored(const unsigned char *p, ckpt_dtype dtype) {
 static double stored_packed(const unsigned char *data, ckpt_dtype dtype, int64_t i) {
   int64_t per = ckpt_dtype_per_byte(dtype);
   unsigned bits = 8 / (unsigned)per;
-  return data[i / per] >> (bits * (unsigned)(i % per)) & ((1u << bits) - 1);
+  return (unsigned)data[i / per] >> (bits * (unsigned)(i % per)) & ((1u << bits) - 1);
 }
 
 static void put(const job *j, int64_t i, double q) {

@@ -89,7 +89,7 @@ static ckpt_status doubles_of(double **out, const ckpt_tensor *list, ckpt_error 
   if (st == CKPT_OK) st = ckpt_tensor_new(&wide, CKPT_F64, 1, ckpt_tensor_shape(list), err);
   if (st == CKPT_OK) st = ckpt_tensor_copy(wide, list, err);
   if (st == CKPT_OK) st = ckpt_tensor_data(&data, wide, err);
-  if (st == CKPT_OK && (numbers = malloc((n + 1) * sizeof *numbers)) == NULL)
+  if (st == CKPT_OK && (numbers = calloc(n + 1, sizeof *numbers)) == NULL)
     st = ckpt_fail_nomem(err, n * sizeof *numbers);
   if (st == CKPT_OK && n > 0) memcpy(numbers, data, n * sizeof *numbers);
   ckpt_tensor_release(wide);
@@ -102,8 +102,8 @@ static ckpt_status read_numbers(double **scales, double **zero_points, const ckp
     CKPT_TRY(doubles_of(scales, q->scales, err));
     return doubles_of(zero_points, q->zero_points, err);
   }
-  *scales = malloc(sizeof **scales);
-  *zero_points = malloc(sizeof **zero_points);
+  *scales = calloc(1, sizeof **scales);
+  *zero_points = calloc(1, sizeof **zero_points);
   if (*scales == NULL || *zero_points == NULL) return ckpt_fail_nomem(err, sizeof **scales);
   **scales = q->scale;
   **zero_points = (double)q->zero_point;

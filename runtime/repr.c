@@ -16,13 +16,21 @@ typedef struct text {
   bool failed;
 } text;
 
+/* Nothing is added any more: what would be written has no end of its own where a value holds itself. */
+static void give_up(text *t) {
+  t->failed = true;
+  t->limit = t->n;
+}
+
 static void add(text *t, const char *s, size_t n) {
   if (t->failed || t->n >= t->limit) return;
   if (t->capacity - t->n <= n) {
     size_t capacity = 2 * (t->capacity + n) + 64;
     char *more = realloc(t->bytes, capacity);
-    t->failed = more == NULL;
-    if (more == NULL) return;
+    if (more == NULL) {
+      give_up(t);
+      return;
+    }
     t->bytes = more;
     t->capacity = capacity;
   }
@@ -79,8 +87,10 @@ static void add_quoted(text *t, const char *s, size_t n, bool is_bytes) {
 static void add_bigint(text *t, const ckpt_value *v) {
   char *hex = NULL;
   size_t n = 0;
-  t->failed |= ckpt_bigint_hex(&hex, &n, v, NULL) != CKPT_OK;
-  if (hex != NULL) add(t, hex, n);
+  if (ckpt_bigint_hex(&hex, &n, v, NULL) != CKPT_OK)
+    give_up(t);
+  else
+    add(t, hex, n);
   free(hex);
 }
 

@@ -503,7 +503,8 @@ static ckpt_status run(ckpt_value **out, sanitizer *s, const ckpt_value *v) {
   ckpt_way start = {.step = CKPT_STEP_ROOT};
   CKPT_TRY(copy_of(out, s, v, &start));
   if (*out == NULL)
-    return ckpt_fail(s->err, CKPT_E_UNSUPPORTED, -1, "the whole value is one %.200s, which would be dropped",
+    return ckpt_fail(s->err, CKPT_E_UNSUPPORTED, -1,
+                     "the whole value is one %.200s, which would be dropped: save its state dict instead",
                      ckpt_remedy_class(v));
   for (size_t i = 0; i < s->places.n; i++) CKPT_TRY(fill(s, i));
   CKPT_TRY(settle(s));

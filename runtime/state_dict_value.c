@@ -200,9 +200,18 @@ static const char *const usual[] = {
     "state_dict", "model_state_dict", "model_state", "model",          "module",    "network",    "net",     "params",
     "weights",    "generator",        "ema",         "ema_state_dict", "model_ema", "params_ema", "teacher", "student"};
 
+/* A module with parameters: not a loss or an activation. What cannot be read counts, so that its error is told. */
+static bool module_holds_tensors(const ckpt_value *v) {
+  ckpt_state_dict *sd = NULL;
+  if (!is_module(v) || ckpt_state_dict_from_value(&sd, v, NULL, NULL) != CKPT_OK) return is_module(v);
+  bool holds = ckpt_state_dict_count(sd) > 0;
+  ckpt_state_dict_free(sd);
+  return holds;
+}
+
 /* A dict with a tensor under a name, or a module. */
 static bool holds_tensors(const ckpt_value *v) {
-  if (v == NULL || ckpt_value_kind(v) != CKPT_DICT) return v != NULL && is_module(v);
+  if (v == NULL || ckpt_value_kind(v) != CKPT_DICT) return v != NULL && module_holds_tensors(v);
   for (size_t i = 0; i < ckpt_value_pair_count(v); i++)
     if (ckpt_value_tensor(ckpt_value_pair_value(v, i)) != NULL &&
         ckpt_value_kind(ckpt_value_pair_key(v, i)) == CKPT_STR)
@@ -256,7 +265,9 @@ static ckpt_status not_found(const ckpt_value *root, size_t candidates, ckpt_err
   list_keys(keys, sizeof keys, root, anything);
   if (ckpt_value_kind(root) == CKPT_DICT && keys[0] != '\0')
     return ckpt_fail(err, CKPT_E_NOTFOUND, -1, "no state dict is at the top level; the keys there are %s", keys);
-  return ckpt_fail(err, CKPT_E_NOTFOUND, -1, "a %s, in which no state dict is", ckpt_kind_name(ckpt_value_kind(root)));
+  const char *kind = ckpt_kind_name(ckpt_value_kind(root));
+  return ckpt_fail(err, CKPT_E_NOTFOUND, -1, "%s %s, in which no state dict is", strchr("io", *kind) ? "an" : "a",
+                   kind);
 }
 
 static ckpt_status find_only(const ckpt_value **out, char **path, const ckpt_value *root, ckpt_error *err) {

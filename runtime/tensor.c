@@ -18,7 +18,7 @@ struct ckpt_tensor {
   int64_t offset, numel;
   size_t nbytes;
   ckpt_quantizer *quantizer; /* of a quantised tensor, or NULL */
-  int64_t dims[]; /* shape[ndim], stride[ndim] */
+  int64_t dims[];            /* shape[ndim], stride[ndim] */
 };
 
 /* ---- construction ---- */

@@ -519,6 +519,57 @@ static void computed_tensors(void **state) {
   assert_true(fail_each(compute_from_file, *state, NULL) > 30);
 }
 
+/* ---- what is inside ---- */
+
+static ckpt_status sanitize_and_save(place *p, const ckpt_value *root, ckpt_error *err) {
+  ckpt_document *doc = NULL;
+  ckpt_value *v = NULL;
+  ckpt_changes *changes = NULL;
+  CKPT_TRY(ckpt_document_new(&doc, err));
+  ckpt_status st = ckpt_value_sanitize(&v, &changes, doc, root, CKPT_WEIGHTS_ONLY_1_13, err);
+  if (st == CKPT_OK) st = ckpt_save_file(p->out, v, err);
+  ckpt_changes_free(changes);
+  ckpt_document_release(doc);
+  return st;
+}
+
+static ckpt_status dense_and_nested(const ckpt_value *root, ckpt_error *err) {
+  static const char *const sparse[] = {"sparse.coo", "sparse.bsr_batch", "sparse.csr_half", "sparse.coo_complex"};
+  ckpt_tensor *t = NULL;
+  for (size_t i = 0; root != NULL && i < CKPT_COUNTOF(sparse); i++) {
+    const ckpt_value *v = ckpt_value_at(root, sparse[i]);
+    if (v == NULL) return CKPT_OK;
+    CKPT_TRY(ckpt_value_to_dense(&t, v, err));
+    ckpt_tensor_release(t);
+  }
+  CKPT_TRY(ckpt_value_nested_tensor(&t, ckpt_value_at(root, "wrapped.nested"), 1, err));
+  ckpt_tensor_release(t);
+  return CKPT_OK;
+}
+
+static const char *inside_file; /* of this run */
+
+static ckpt_status inside(place *p, ckpt_error *err) {
+  static const ckpt_open_options verify = {.verify = true};
+  ckpt_checkpoint *cp = NULL;
+  CKPT_TRY(ckpt_checkpoint_open(&cp, inside_file, &verify, err));
+  ckpt_status st = dense_and_nested(ckpt_checkpoint_root(cp), err);
+  if (st == CKPT_OK) st = sanitize_and_save(p, ckpt_checkpoint_root(cp), err);
+  ckpt_checkpoint_close(cp);
+  return st;
+}
+
+static void what_is_inside(void **state) {
+  static const char *const names[] = {"torch", "quantized", "objects", "numpy", "devices"};
+  const char *top = getenv("CKPT_TOP");
+  char path[PATH_MAX];
+  for (size_t i = 0; i < CKPT_COUNTOF(names); i++) {
+    snprintf(path, sizeof path, "%s/tests/data/inside_%s.pth", top == NULL ? "." : top, names[i]);
+    inside_file = path;
+    print_message("%s: %zu allocations\n", names[i], fail_each(inside, *state, NULL));
+  }
+}
+
 #define IN_DIRECTORY(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 
 int main(void) {
@@ -533,6 +584,7 @@ int main(void) {
       IN_DIRECTORY(a_state_dict),
       IN_DIRECTORY(alignment),
       IN_DIRECTORY(computed_tensors),
+      IN_DIRECTORY(what_is_inside),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -344,10 +344,10 @@ static void what_torch_knows(void **state) {
   ckpt_error err = {0};
   ckpt_value *v = NULL;
   ok(ckpt_value_new_size(&v, doc, 2, (int64_t[]){2, 3}, NULL));
-  assert_repr(v, "(2, 3)");
+  assert_repr(v, "torch.Size([2, 3])");
   assert_repr(v->made->args, "((2, 3),)");
   ok(ckpt_value_new_size(&v, doc, 0, NULL, NULL));
-  assert_repr(v, "()");
+  assert_repr(v, "torch.Size([])");
   ok(ckpt_value_new_device(&v, doc, "cuda", 1, NULL));
   assert_repr(ckpt_value_object_args(v), "('cuda', 1)");
   ok(ckpt_value_new_dtype(&v, doc, CKPT_BF16, NULL));

@@ -126,8 +126,10 @@ static void what_cannot_be(void **state) {
     ckpt_status status;
     const char *message;
   } bad[] = {
-      {P(C ")R."), CKPT_E_UNSUPPORTED, "the whole value is one m.C, which would be dropped"},
-      {P("cm\nf\n."), CKPT_E_UNSUPPORTED, "the whole value is one m.f, which would be dropped"},
+      {P(C ")R."), CKPT_E_UNSUPPORTED,
+       "the whole value is one m.C, which would be dropped: save its state dict instead"},
+      {P("cm\nf\n."), CKPT_E_UNSUPPORTED,
+       "the whole value is one m.f, which would be dropped: save its state dict instead"},
       {P("}" KEY("a") "cnumpy.core.multiarray\nscalar\n)Rs."), CKPT_E_CORRUPT, "a: a numpy array without a dtype"},
       {P("}" KEY("a") "ctorch._utils\n_rebuild_sparse_tensor\n(NNtRs."), CKPT_E_CORRUPT,
        "a: a sparse tensor of unknown layout ''"},
@@ -343,12 +345,12 @@ static void sanitize_and_write(const ckpt_value *root, ckpt_profile profile) {
 }
 
 /* True if it could be read. */
-static bool try_pickle(file *f, const unsigned char *bytes, size_t n) {
+static bool try_pickle(ckpt_find_storage find, void *context, const unsigned char *bytes, size_t n) {
   ckpt_torch_builder *b = NULL;
   ckpt_document *doc = NULL;
   ckpt_value *v = NULL;
   assert_int_equal(ckpt_document_make(&doc, ckpt_pickle_memory_limit(n), NULL), CKPT_OK);
-  assert_int_equal(ckpt_torch_builder_new(&b, doc, find_record, f, NULL), CKPT_OK);
+  assert_int_equal(ckpt_torch_builder_new(&b, doc, find, context, NULL), CKPT_OK);
   ckpt_pickle_hooks hooks = ckpt_torch_builder_hooks(b);
   bool read = ckpt_pickle_read(&v, NULL, doc, bytes, n, "data.pkl", &hooks, NULL) == CKPT_OK;
   ckpt_torch_builder_free(b);
@@ -367,7 +369,7 @@ static size_t change_each_byte(file *f, unsigned char *bytes, size_t n) {
   for (size_t i = 0; i < n; i++) {
     unsigned char kept = bytes[i];
     bytes[i] = (unsigned char)(kept ^ (1u << (i % 8)));
-    read += try_pickle(f, bytes, n);
+    read += try_pickle(find_record, f, bytes, n);
     bytes[i] = kept;
   }
   return read;
@@ -386,7 +388,7 @@ static void fuzz_file(const char *name) {
   snprintf(path, sizeof path, "%s/data.pkl", name);
   size_t i = ckpt_zip_find(f.zip, path), n = (size_t)ckpt_zip_entry_at(f.zip, i)->size;
   assert_int_equal(ckpt_zip_read(&bytes, f.zip, i, NULL), CKPT_OK);
-  assert_true(try_pickle(&f, bytes, n));
+  assert_true(try_pickle(find_record, &f, bytes, n));
   print_message("%s: %zu of %zu changes could be read\n", name, change_each_byte(&f, bytes, n), n);
   free(bytes);
   ckpt_zip_release(f.zip);
@@ -400,12 +402,103 @@ static void changed_bytes(void **state) {
   for (size_t i = 0; i < CKPT_COUNTOF(names); i++) fuzz_file(names[i]);
 }
 
+/* ---- every function with the wrong arguments ---- */
+
+static const char *const functions[] = {"torch._utils\n_rebuild_tensor",
+                                        "torch._utils\n_rebuild_tensor_v2",
+                                        "torch._utils\n_rebuild_tensor_v3",
+                                        "torch._utils\n_rebuild_qtensor",
+                                        "torch._utils\n_rebuild_parameter",
+                                        "torch._utils\n_rebuild_parameter_with_state",
+                                        "torch._utils\n_rebuild_meta_tensor_no_storage",
+                                        "torch._utils\n_rebuild_device_tensor_from_cpu_tensor",
+                                        "torch._utils\n_rebuild_device_tensor_from_numpy",
+                                        "torch._utils\n_rebuild_xla_tensor",
+                                        "torch._utils\n_rebuild_sparse_tensor",
+                                        "torch._utils\n_rebuild_sparse_csr_tensor",
+                                        "torch._utils\n_rebuild_nested_tensor",
+                                        "torch._utils\n_rebuild_wrapper_subclass",
+                                        "torch._tensor\n_rebuild_from_type_v2",
+                                        "torch.serialization\n_get_layout",
+                                        "torch\nSize",
+                                        "torch\ndevice",
+                                        "torch\nFloatTensor",
+                                        "numpy\ndtype",
+                                        "numpy.core.multiarray\nscalar",
+                                        "numpy.core.multiarray\n_reconstruct",
+                                        "numpy._core.numeric\n_frombuffer",
+                                        "collections\nOrderedDict",
+                                        "collections\nCounter",
+                                        "collections\ndefaultdict",
+                                        "collections\ndeque",
+                                        "copy_reg\n_reconstructor",
+                                        "copy_reg\n__newobj_ex__",
+                                        "__builtin__\nbytes",
+                                        "__builtin__\nbytearray",
+                                        "__builtin__\nset",
+                                        "__builtin__\nfrozenset",
+                                        "__builtin__\ncomplex",
+                                        "__builtin__\nslice",
+                                        "_codecs\nencode"};
+
+typedef struct part {
+  const char *bytes;
+  size_t n;
+} part;
+
+static const part parts[] = {{P("N")},
+                             {P("K\1")},
+                             {P("J\xff\xff\xff\xff")},
+                             {P("\x8a\x05\0\x10\xa5\xd4\xe8")}, /* 10^12 */
+                             {P("\x88")},
+                             {P(")")},
+                             {P("]")},
+                             {P("}")},
+                             {P("K\2K\1\x86")},
+                             {P("]K\1a")},
+                             {P("X\1\0\0\0a")},
+                             {P("C\1a")},
+                             {P("ctorch\nfloat32\n")},
+                             {P("ctorch._utils\n_rebuild_tensor_v2\n")},
+                             {P(W)},
+                             {P(STORAGE("FloatStorage", "v", "K\2"))},
+                             {P(STORAGE("QInt8Storage", "v", "K\x08"))},
+                             {P(C ")R")},
+                             {P(C ")R}" KEY("w") W "sb")}};
+
+static size_t put(unsigned char *to, size_t at, const void *bytes, size_t n) {
+  memcpy(to + at, bytes, n);
+  return at + n;
+}
+
+/* The function applied to `count` arguments, beginning with kind `first` and going on in steps. */
+static void call(const char *function, size_t count, size_t first, size_t step) {
+  unsigned char pickle[4096];
+  size_t n = put(pickle, 0, "]c", 2);
+  n = put(pickle, n, function, strlen(function));
+  n = put(pickle, n, "\n(", 2);
+  for (size_t i = 0; i < count; i++) {
+    const part *p = &parts[(first + i * step) % CKPT_COUNTOF(parts)];
+    n = put(pickle, n, p->bytes, p->n);
+  }
+  n = put(pickle, n, "tRa.", 4);
+  try_pickle(find_span, (void *)(uintptr_t)storages, pickle, n);
+}
+
+static void wrong_arguments(void **state) {
+  (void)state;
+  for (size_t f = 0; f < CKPT_COUNTOF(functions); f++)
+    for (size_t count = 0; count <= 12; count++)
+      for (size_t first = 0; first < CKPT_COUNTOF(parts); first++)
+        for (size_t step = 0; step < 4; step++) call(functions[f], count, first, step);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(what_becomes_of_values), cmocka_unit_test(what_cannot_be),
       cmocka_unit_test(sharing_and_cycles),     cmocka_unit_test(allow_lists),
       cmocka_unit_test(more_lists_than_items),  cmocka_unit_test(depth_costs_no_stack),
-      cmocka_unit_test(changed_bytes),
+      cmocka_unit_test(changed_bytes),          cmocka_unit_test(wrong_arguments),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -114,6 +114,8 @@ static void found_where_people_keep_it(void **state) {
   ckpt_value *empty = make(CKPT_DICT), *net = module(DICT(string("w"), t), empty, empty);
   assert_found(net, "", net);
   assert_found(DICT(string("net"), net), "net", net);
+  ckpt_value *loss = module(empty, empty, empty); /* has nothing to load */
+  assert_found(DICT(string("criterion"), loss, string("network"), loss, string("actor"), sd), "actor", sd);
   ckpt_value *mixed = DICT(string("w"), t, epoch, one);
   assert_found(mixed, "", mixed);
 }
@@ -136,6 +138,7 @@ static void not_found(void **state) {
                    "no state dict is at the top level; the keys there are 'state', 'groups'");
   assert_not_found(LIST(sd), "a list, in which no state dict is");
   assert_not_found(make(CKPT_DICT), "a dict, in which no state dict is");
+  assert_not_found(integer(1), "an int, in which no state dict is");
   assert_not_found(tensor(1, 2), "a tensor, in which no state dict is");
   assert_not_found(DICT(integer(1), tensor(1, 2)), "a dict, in which no state dict is");
   char key[301];

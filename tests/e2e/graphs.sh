@@ -4,4 +4,4 @@
 set -u
 count=10000
 if [ "${SANITIZED:-}" = 1 ]; then count=2000; fi
-PYTHONPATH=$CKPT_TOP/tests/graphs exec python3 "$CKPT_TOP/tests/graphs/graphs.py" "$B/graphs" --count "$count" --seed 1
+exec python3 -B "$CKPT_TOP/tests/graphs/graphs.py" "$B/graphs" --count "$count" --seed 1

@@ -8,4 +8,4 @@ if [ -z "${PYTHON:-}" ]; then
 fi
 if ! "$PYTHON" -c 'import torch' 2> /dev/null; then echo "1..0 # SKIP no torch"; exit 0; fi
 work=$(mktemp -d); trap 'rm -rf "$work"' EXIT
-"$PYTHON" "$CKPT_TOP/tests/e2e/roundtrip.py" "$CKPT" "$CKPT_SHARED/data" "$work"
+"$PYTHON" -B "$CKPT_TOP/tests/e2e/roundtrip.py" "$CKPT" "$CKPT_SHARED/data" "$work"

@@ -29,8 +29,11 @@ judge 2 "$(tail -1 "$work/out")"; sed '$d;s/^/# /' "$work/out"
 python3 "$tools/byte_exact.py" "$CKPT" "$data/torch" > "$work/out" 2>&1
 judge 3 "$(tail -1 "$work/out")"; sed '$d;s/^/# /' "$work/out"
 
-# What a file holds, without its name, format and size.
-contents() { "$CKPT" inspect --json --digest "$1" | sed 's/"file":"[^"]*"//;s/"format":"[^"]*"//;s/"bytes":[0-9]*//'; }
+# What a file holds, without its name, format and size, what only its format has a place for, and warnings about it.
+contents() {
+  "$CKPT" inspect --json --digest "$1" |
+    sed 's/"file":"[^"]*"//;s/"format":"[^"]*"//;s/"bytes":[0-9]*//;s/"metadata":{[^}]*},//;s/,"warnings":.*//'
+}
 
 same=0 all=0
 while read -r path; do

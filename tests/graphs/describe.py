@@ -8,6 +8,9 @@ import copyreg
 import enum
 import functools
 import struct
+import sys
+import threading
+import traceback
 import types
 from collections import OrderedDict
 
@@ -164,3 +167,28 @@ METHODS = {
 
 def describe(root, protocol, canonical=False):
     return Describer(protocol, canonical).run(root)
+
+
+def first_difference(want, got):
+    want, got = want.split(b"\n"), got.split(b"\n")
+    for i, (a, b) in enumerate(zip(want, got)):
+        if a != b: return f"line {i + 1}: {a[:100]!r} has become {b[:100]!r}"
+    return f"{len(want)} lines have become {len(got)}"
+
+
+def deep(function):
+    """Runs it in a thread with room for graphs that are hundreds of levels deep."""
+    sys.setrecursionlimit(100000)
+    threading.stack_size(512 << 20)
+    raised = []
+
+    def guarded():
+        try: function()
+        except BaseException as e:
+            traceback.print_exc()
+            raised.append(e)
+
+    thread = threading.Thread(target=guarded)
+    thread.start()
+    thread.join()
+    if raised: raise RuntimeError(f"{type(raised[0]).__name__}: {raised[0]}")

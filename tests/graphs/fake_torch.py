@@ -115,10 +115,8 @@ def _rebuild_from_type_v2(function, cls, args, state):
     return Tensor("_rebuild_from_type_v2", t.storage, t.dtype, t.offset, t.size, t.stride, t.grad, t.conj, t.neg, t, (cls, state))
 
 
-def install():
-    """Puts the names where pickles look for them."""
-    for module in (torch, utils, storage_module, tensor_module):
-        sys.modules[module.__name__] = module
+def fill():
+    """The names that pickles look for in the modules."""
     for name, (cls, _) in DTYPES.items():
         setattr(torch, name, Dtype(name))
         if cls is not None:
@@ -135,4 +133,10 @@ def install():
     tensor_module._rebuild_from_type_v2 = _rebuild_from_type_v2
 
 
-install()
+def install():
+    """Takes torch's place in this process."""
+    for module in (torch, utils, storage_module, tensor_module):
+        sys.modules[module.__name__] = module
+
+
+fill()

@@ -19,8 +19,6 @@ import random
 import struct
 import subprocess
 import sys
-import threading
-import traceback
 
 import describe
 import fake_torch
@@ -28,6 +26,9 @@ import random_graph
 
 ALLOWED = {"builtins", "collections", "copyreg", "datetime", "decimal", "fractions", "functools", "pathlib", "argparse", "types",
            "graph_classes", "torch", "torch._utils", "torch.storage", "torch._tensor", "_codecs", "__builtin__", "copy_reg", "exceptions"}
+
+
+fake_torch.install()
 
 
 class Persistent:
@@ -82,6 +83,9 @@ class Unpickler(pickle.Unpickler):
         return super().find_class(module, name)
 
 
+class DriverGone(Exception): pass
+
+
 class Driver:
     """The C side, in a process of its own (driver.c)."""
     def __init__(self, path):
@@ -96,7 +100,7 @@ class Driver:
         self.process.stdin.write(request)
         self.process.stdin.flush()
         status = self.process.stdout.read(1)
-        if status == b"": raise SystemExit(f"the driver is gone (status {self.process.wait()})")
+        if status == b"": raise DriverGone(f"the driver ended with status {self.process.wait()}")
         text = self.blob()
         if status != b"\0": raise RuntimeError(text.decode(errors="replace"))
         data = self.blob()
@@ -127,13 +131,6 @@ def write(seed):
     return graph, data, pickler.storages, protocol, kind.__name__ + (" optimised" if optimised else "")
 
 
-def first_difference(want, got):
-    want, got = want.split(b"\n"), got.split(b"\n")
-    for i, (a, b) in enumerate(zip(want, got)):
-        if a != b: return f"line {i + 1}: {a[:100]!r} has become {b[:100]!r}"
-    return f"{len(want)} lines have become {len(got)}"
-
-
 def kept_by_python(graph, data, storages):
     """Whether Python's own unpickler gives the graph back."""
     again = Unpickler(data, {key: s.data for key, s in storages.items()}).load()
@@ -147,7 +144,7 @@ def check_python(driver, seed, counts):
     counts[kind] += 1
     try: got, ours, our_storages = driver.read(data, storages)
     except RuntimeError as e: return f"seed {seed} ({kind}, protocol {protocol}): {e}", None
-    failure = None if got == want else f"seed {seed} ({kind}, protocol {protocol}): read: {first_difference(want, got)}"
+    failure = None if got == want else f"seed {seed} ({kind}, protocol {protocol}): read: {describe.first_difference(want, got)}"
     if kind == "CPickler" and protocol == 2: counts["written byte for byte as CPython's protocol 2"] += ours == data
     want = describe.describe(graph, 5, True)
     try: got = describe.describe(Unpickler(ours, our_storages).load(), 5, True)
@@ -155,7 +152,7 @@ def check_python(driver, seed, counts):
     if got != want:  # the original pickle may not give the graph back either: arguments of a call are a new tuple
         want = describe.describe(Unpickler(data, {key: s.data for key, s in storages.items()}).load(), 5, True)
         counts["not as they were, but as Python reads them"] += got == want
-    rewritten = None if got == want else f"seed {seed} ({kind}, protocol {protocol}): rewritten: {first_difference(want, got)}"
+    rewritten = None if got == want else f"seed {seed} ({kind}, protocol {protocol}): rewritten: {describe.first_difference(want, got)}"
     return failure, rewritten
 
 
@@ -164,7 +161,7 @@ def check_ours(driver, seed):
     except RuntimeError as e: return f"seed {seed}: {e}"
     try: got = describe.describe(Unpickler(data, storages).load(), 5, True)
     except Exception as e: return f"seed {seed}: Python: {type(e).__name__}: {e}"
-    return None if got == want else f"seed {seed}: {first_difference(want, got)}"
+    return None if got == want else f"seed {seed}: {describe.first_difference(want, got)}"
 
 
 def work(arguments):
@@ -173,33 +170,18 @@ def work(arguments):
 
     def run():
         for seed in seeds:
-            failed = *check_python(driver, seed, counts), check_ours(driver, seed)
+            try: failed = *check_python(driver, seed, counts), check_ours(driver, seed)
+            except Exception as e:  # all that were to follow have not been tried
+                for kind in failures: kind.extend(f"seed {s}: {type(e).__name__} at seed {seed}: {e}" for s in seeds if s >= seed)
+                return
             for i in range(3):
                 if failed[i] is not None: failures[i].append(failed[i])
+        driver.process.stdin.close()
+        status = driver.process.wait()
+        if status != 0: failures[0].append(f"the driver ended with status {status}")
 
-    deep(run)
-    driver.process.stdin.close()
-    status = driver.process.wait()
-    if status != 0: failures[0].append(f"the driver ended with status {status}")
+    describe.deep(run)
     return counts, failures
-
-
-def deep(function):
-    """Runs it in a thread with room for graphs that are hundreds of levels deep."""
-    sys.setrecursionlimit(100000)
-    threading.stack_size(512 << 20)
-    raised = []
-
-    def guarded():
-        try: function()
-        except BaseException as e:
-            traceback.print_exc()
-            raised.append(e)
-
-    thread = threading.Thread(target=guarded)
-    thread.start()
-    thread.join()
-    if raised: raise SystemExit(f"{type(raised[0]).__name__}: {raised[0]}")
 
 
 def show(path, seed):
@@ -223,7 +205,7 @@ def main():
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     parser.add_argument("--show", type=int)
     args = parser.parse_args()
-    if args.show is not None: return deep(lambda: show(args.driver, args.show))
+    if args.show is not None: return describe.deep(lambda: show(args.driver, args.show))
     seeds = range(args.seed, args.seed + args.count)
     counts, failures = collections.Counter(), ([], [], [])
     with multiprocessing.Pool(args.jobs) as pool:

@@ -56,8 +56,8 @@ static ckpt_status make_bool(ckpt_value **out, maker *m) {
 }
 
 static ckpt_status make_int(ckpt_value **out, maker *m) {
-  int64_t edge = (int64_t)(UINT64_C(1) << below(m, 64)) - (int64_t)below(m, 3);
-  return ckpt_value_new_int(out, m->doc, chance(m, 2) ? edge : -edge - 1, m->err);
+  uint64_t edge = (UINT64_C(1) << below(m, 64)) - (uint64_t)below(m, 3);
+  return ckpt_value_new_int(out, m->doc, (int64_t)(chance(m, 2) ? edge : ~edge), m->err);
 }
 
 /* 9 to 300 bytes, about 255 among them; the top byte makes the number minimal. */

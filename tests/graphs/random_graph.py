@@ -19,6 +19,9 @@ PIECES = ("", "a", "layer.weight", "\0", "é", "中", "😀", "\ud800", "\udfff"
 
 
 class Maker:
+    torch = fake_torch.torch
+    share_arguments = True  # tuples of arguments are held by others, too
+
     def __init__(self, seed, protocol, doubles):
         self.random = random.Random(seed)
         self.protocol, self.doubles = protocol, doubles
@@ -59,7 +62,7 @@ class Maker:
 
     def name(self):
         return self.random.choice((classes.Node, classes.Outer.Inner, classes.make_reduced, classes.SINGLETON, len, dict, Ellipsis,
-                                   collections.OrderedDict, fake_torch.torch.float32, fake_torch.torch.Tensor, ValueError))
+                                   collections.OrderedDict, self.torch.float32, self.torch.Tensor, ValueError))
 
     # ---- keys: hashable, and in an order that describe.py can find again ----
 
@@ -133,7 +136,7 @@ class Maker:
 
     def reduced(self):
         args = tuple(self.several(4))
-        if self.chance(12): self.values.append(args)
+        if self.share_arguments and self.chance(12): self.values.append(args)
         v = classes.Reduced(args)
         if self.chance(2): v.state = self.any()
         return v
@@ -167,8 +170,8 @@ class Maker:
             lambda: slice(1, None, self.any()), lambda: datetime.datetime(2020, 2, 29, 1, 2, 3, 4), lambda: datetime.timedelta(1, 2, 3),
             lambda: pathlib.PurePosixPath("/a/b"), lambda: argparse.Namespace(lr=0.1, other=self.any()),
             lambda: types.SimpleNamespace(x=self.any()), lambda: functools.partial(classes.make_reduced, self.any(), k=self.any()),
-            lambda: classes.MyError("a", self.any()), lambda: ValueError(self.any()), lambda: fake_torch.device("cuda", 1),
-            lambda: fake_torch.Size((2, 3)[:self.below(3)])))()
+            lambda: classes.MyError("a", self.any()), lambda: ValueError(self.any()), lambda: self.torch.device("cuda", 1),
+            lambda: self.torch.Size((2, 3)[:self.below(3)])))()
 
     # ---- tensors ----
 

@@ -51,7 +51,7 @@ describe("building a value", function()
     assert.equal("int", ckpt.type(ckpt.value(ckpt.bigint(5))))
     assert.equal("torch.float32", repr(ckpt.dtype "float32"))
     assert.equal("a.b.C", repr(ckpt.class("a.b", "C")))
-    assert.equal("(2, 3)", repr(ckpt.size { 2, 3 }))
+    assert.equal("torch.Size([2, 3])", repr(ckpt.size { 2, 3 }))
   end)
 
   it("orders the keys of plain tables, and keeps the order that is told", function()

@@ -301,8 +301,8 @@ describe("ckpt.map", function()
       paths[#paths + 1] = path
     end)
     assert.same({}, dropped)
-    assert.same({ "model.module.fc.weight", "model.module.fc.bias", "namespace.w", "weight", "marked", "view", "scalar" },
-                paths)
+    assert.same({ "model.module.fc.weight", "model.module.fc.bias", "namespace.w", "weight", "marked",
+                  "marked.tag.extra", "view", "scalar" }, paths)
     copy.nan, root.nan = nil, nil
     assert.is_true(ckpt.equal(copy, cp))
     assert.is_false(copy == root)

@@ -181,7 +181,7 @@ describe("a value of a checkpoint", function()
     assert.same({ "cpu" }, { ckpt.device(root.cpu) })
     assert.equal("float16", ckpt.dtype(root.dtype))
     assert.same({ "collections", "OrderedDict" }, { ckpt.class(root.class) })
-    assert.equal("(2, 3)", tostring(root.size))
+    assert.equal("torch.Size([2, 3])", tostring(root.size))
     for _, read in ipairs { ckpt.complex, ckpt.device, ckpt.dtype, ckpt.class } do
       assert.error_matches(function() read(root.list) end, "expected")
     end

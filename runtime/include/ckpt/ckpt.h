@@ -221,8 +221,8 @@ CKPT_API const char *ckpt_qscheme_name(ckpt_qscheme scheme); /* "per_tensor_affi
 CKPT_API ckpt_status ckpt_tensor_quantization(ckpt_quantization *out, const ckpt_tensor *t, ckpt_error *err);
 
 /*
- * A new contiguous float32 tensor of the numbers that a quantised one stands for; packed dtypes (quint4x2, quint2x4) are
- * taken apart. CKPT_E_TYPE as above; CKPT_E_CORRUPT for a scale that is no positive finite number. Thread-safe.
+ * A new contiguous float32 tensor of the numbers that a quantised one stands for; packed dtypes (quint4x2, quint2x4)
+ * are taken apart. CKPT_E_TYPE as above; CKPT_E_CORRUPT for a scale that is no positive finite number. Thread-safe.
  */
 CKPT_API ckpt_status ckpt_tensor_dequantize(ckpt_tensor **out, const ckpt_tensor *t, ckpt_error *err);
 
@@ -480,8 +480,8 @@ CKPT_API ckpt_value *ckpt_value_get(const ckpt_value *v, const char *key);
 CKPT_API ckpt_value *ckpt_value_at(const ckpt_value *v, const char *path);
 
 /*
- * Of an OBJECT: its class or the function that made it, constructor arguments (a tuple) and state; may be NULL. A TENSOR
- * has a state too: the attributes that Python had hung on it, or on the Parameter.
+ * Of an OBJECT: its class or the function that made it, constructor arguments (a tuple) and state; may be NULL. A
+ * TENSOR has a state too: the attributes that Python had hung on it, or on the Parameter.
  */
 CKPT_API ckpt_value *ckpt_value_object_class(const ckpt_value *v);
 CKPT_API ckpt_value *ckpt_value_object_args(const ckpt_value *v);
@@ -568,8 +568,8 @@ CKPT_API ckpt_value *ckpt_value_class_source(const ckpt_value *v, ckpt_value **f
 
 /*
  * A sparse tensor, which stays an OBJECT in the tree; its parts are borrowed. COO has `indices` [sparse_ndim, nnz] and
- * values [nnz, dense...]; the compressed layouts have `compressed` [batch..., n + 1], `plain` [batch..., nnz] and values
- * [batch..., nnz, block..., dense...].
+ * values [nnz, dense...]; the compressed layouts have `compressed` [batch..., n + 1], `plain` [batch..., nnz] and
+ * values [batch..., nnz, block..., dense...].
  */
 typedef enum ckpt_layout {
   CKPT_SPARSE_COO,
@@ -859,9 +859,9 @@ typedef struct ckpt_changes ckpt_changes;
  * dropped: an entry of a dict or set disappears, an item of a list or tuple becomes None. numpy scalars become numbers,
  * numeric arrays tensors, other arrays lists; dicts and lists of derived classes (defaultdict, deque) plain ones;
  * frozensets sets. A tensor in an unknown wrapper becomes a plain one; a tensor inside a dropped object is reported as
- * dropped too, unless it is kept elsewhere. For 1.13 floats, complex numbers and bytes become tensors, quantised tensors
- * float32, sets lists, Counters dicts, devices strings; tensors of dtypes that it lacks are dropped. *changes (free it)
- * lists everything that is not as it was. CKPT_E_UNSUPPORTED if the root itself would be dropped.
+ * dropped too, unless it is kept elsewhere. For 1.13 floats, complex numbers and bytes become tensors, quantised
+ * tensors float32, sets lists, Counters dicts, devices strings; tensors of dtypes that it lacks are dropped. *changes
+ * (free it) lists everything that is not as it was. CKPT_E_UNSUPPORTED if the root itself would be dropped.
  */
 CKPT_API ckpt_status ckpt_value_sanitize(ckpt_value **out, ckpt_changes **changes, ckpt_document *doc,
                                          const ckpt_value *v, ckpt_profile profile, ckpt_error *err);
