@@ -127,6 +127,7 @@ static ckpt_status fill_object(cloner *c, ckpt_value *to, const ckpt_object *fro
 static ckpt_status fill(cloner *c, ckpt_value *to, const ckpt_value *from) {
   to->ordered = from->ordered;
   to->bytestring = from->bytestring;
+  to->recalled = from->recalled;
   CKPT_TRY(fill_made(c, to, from->made));
   switch (from->kind) {
     case CKPT_LIST:

@@ -89,7 +89,7 @@ static ckpt_status forget(ckpt_ptrmap *memo, const ckpt_ptrmap *holders, stack *
   CKPT_TRY(push_made(s, of->made, err));
   while (s->n > 0) {
     const ckpt_value *v = s->values[--s->n];
-    if (ckpt_ptrmap_get(holders, v) == 1) CKPT_TRY(forget_part(memo, s, of, v, err));
+    if (!v->recalled && ckpt_ptrmap_get(holders, v) == 1) CKPT_TRY(forget_part(memo, s, of, v, err));
   }
   return CKPT_OK;
 }

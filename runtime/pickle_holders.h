@@ -16,8 +16,9 @@
 ckpt_status ckpt_holders_count(ckpt_ptrmap *holders, const ckpt_value *root, ckpt_error *err);
 
 /*
- * Takes out of the memo the lists and dicts among the arguments and keywords of `v` that nothing else holds, and a
- * callable that was made for it alone (functools.partial, where protocols 2 and 3 have no keywords).
+ * Takes out of the memo the lists and dicts among the arguments and keywords of `v` that nothing else holds, nor held
+ * in the pickle that they came from, and a callable that was made for it alone (functools.partial, where protocols 2
+ * and 3 have no keywords).
  */
 ckpt_status ckpt_holders_forget(ckpt_ptrmap *memo, const ckpt_ptrmap *holders, const ckpt_value *v, ckpt_error *err);
 

@@ -149,6 +149,7 @@ ckpt_status ckpt_machine_get(ckpt_machine *m, uint64_t index, ckpt_error *err) {
   if (v == NULL)
     return ckpt_fail(err, CKPT_E_CORRUPT, (int64_t)m->op, "%s+0x%zx: memo entry %llu was never stored", m->name, m->op,
                      (unsigned long long)index);
+  v->recalled = true;
   return ckpt_machine_push(m, v, err);
 }
 

@@ -41,6 +41,7 @@ struct ckpt_value {
   uint8_t kind;    /* ckpt_kind */
   bool ordered;    /* DICT: an OrderedDict */
   bool bytestring; /* STR or BYTES that came from a Python 2 str */
+  bool recalled;   /* fetched from a pickle's memo: it is not only a part of how one object was made */
   union {
     bool boolean;
     int64_t integer;

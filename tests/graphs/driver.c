@@ -9,7 +9,8 @@
  *
  *   text, pickle   n, n bytes          storages   n, n times: n key bytes, n data bytes
  *
- * What is read is also cloned: the copy must have the same description and the same pickle.
+ * What is read or made is also cloned: the copy must have the same description and the same pickle; and what is written
+ * is read again: it must have the same description, too.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -104,22 +105,6 @@ static void put_pickle(const ckpt_pickle *p) {
   }
 }
 
-static void answer(const ckpt_value *root) {
-  ckpt_pickle p = {0};
-  ckpt_error err = {0};
-  text t = {0};
-  if (ckpt_pickle_write(&p, root, &err) != CKPT_OK) {
-    fail(&err);
-    return;
-  }
-  describe(&t, root);
-  fputc(0, stdout);
-  put_blob(t.bytes, t.n);
-  put_pickle(&p);
-  ckpt_pickle_free(&p);
-  free(t.bytes);
-}
-
 /* ---- reading ---- */
 
 static ckpt_status find_storage(ckpt_storage **out, void *context, const char *key, uint64_t bytes, unsigned swap_unit,
@@ -172,6 +157,56 @@ static ckpt_status check_clone(const ckpt_value *root, ckpt_error *err) {
   free(b.bytes);
   ckpt_document_release(doc);
   return st;
+}
+
+/* ---- answering ---- */
+
+static ckpt_status find_written(ckpt_storage **out, void *context, const char *key, uint64_t bytes, unsigned swap_unit,
+                                ckpt_error *err) {
+  const ckpt_pickle *p = context;
+  size_t i = (size_t)strtoull(key, NULL, 10);
+  (void)swap_unit;
+  if (i >= p->n_storages || ckpt_storage_size(p->storages[i]) != bytes)
+    return ckpt_fail(err, CKPT_E_CORRUPT, -1, "storage '%s' was not written", key);
+  *out = ckpt_storage_retain(p->storages[i]);
+  return CKPT_OK;
+}
+
+static ckpt_status describe_written(text *out, ckpt_pickle *p, ckpt_error *err) {
+  ckpt_document *doc = NULL;
+  ckpt_torch_builder *builder = NULL;
+  ckpt_value *root = NULL;
+  CKPT_TRY(ckpt_document_make(&doc, ckpt_pickle_memory_limit(p->n), err));
+  ckpt_status st = ckpt_torch_builder_new(&builder, doc, find_written, p, err);
+  if (st == CKPT_OK) {
+    ckpt_pickle_hooks hooks = ckpt_torch_builder_hooks(builder);
+    st = ckpt_pickle_read(&root, NULL, doc, p->bytes, p->n, "written", &hooks, err);
+  }
+  ckpt_torch_builder_free(builder);
+  if (st == CKPT_OK) describe(out, root);
+  ckpt_document_release(doc);
+  return st;
+}
+
+static void answer(const ckpt_value *root) {
+  ckpt_pickle p = {0};
+  ckpt_error err = {0};
+  text t = {0}, again = {0};
+  ckpt_status st = ckpt_pickle_write(&p, root, &err);
+  if (st == CKPT_OK) st = describe_written(&again, &p, &err);
+  if (st == CKPT_OK) describe(&t, root);
+  if (st == CKPT_OK && (t.n != again.n || memcmp(t.bytes, again.bytes, t.n) != 0))
+    st = ckpt_fail(&err, CKPT_E_CORRUPT, -1, "what was written is read as another graph");
+  if (st != CKPT_OK) {
+    fail(&err);
+  } else {
+    fputc(0, stdout);
+    put_blob(t.bytes, t.n);
+    put_pickle(&p);
+  }
+  ckpt_pickle_free(&p);
+  free(t.bytes);
+  free(again.bytes);
 }
 
 static void read_one(void) {

@@ -325,8 +325,9 @@ describe("convert", function()
   it("keeps objects that it does not know", function()
     scratch.write(path "a.pth", tiny_zip.checkpoint("\x80\x02}X\1\0\0\0acos\nsystem\nX\1\0\0\0b\x85Rs."))
     local value = json("convert", "@a.pth", "@b.pth", "--json")
-    assert.same({ ["in"] = path "a.pth", out = path "b.pth", format = "torch-zip", tensors = 0,
-                  bytes = #scratch.read(path "b.pth") }, value)
+    assert.same({ ["in"] = path "a.pth", out = path "b.pth", from = "torch-zip", format = "torch-zip", tensors = 0,
+                  bytes = #scratch.read(path "b.pth"), files = { "b.pth" }, dropped = {}, changed = {}, cast = {},
+                  overflow = {}, tied = {}, copied = {} }, value)
     assert.same({ { path = "a", class = "os.system" } }, (json("inspect", "@b.pth", "--json")).opaque)
   end)
 
