@@ -77,7 +77,8 @@ static ckpt_status forget_part(ckpt_ptrmap *memo, stack *s, const ckpt_value *of
                                ckpt_error *err) {
   if (v->kind == CKPT_TUPLE && v->made == NULL) return push_seq(s, &v->as.seq, err);
   bool is_callable = v == of->made->callable && v->kind == CKPT_OBJECT;
-  if (!is_callable && ((v->kind != CKPT_LIST && v->kind != CKPT_DICT) || v->made != NULL)) return CKPT_OK;
+  bool is_copied = (v->kind == CKPT_LIST || v->kind == CKPT_DICT) && v->made == NULL;
+  if (v->recalled || !(is_callable || is_copied)) return CKPT_OK;
   CKPT_TRY(ckpt_ptrmap_set(memo, v, SIZE_MAX, err)); /* SIZE_MAX: as if it had never been there */
   if (!is_callable) return CKPT_OK;
   CKPT_TRY(push_made(s, v->made, err));
@@ -89,7 +90,7 @@ static ckpt_status forget(ckpt_ptrmap *memo, const ckpt_ptrmap *holders, stack *
   CKPT_TRY(push_made(s, of->made, err));
   while (s->n > 0) {
     const ckpt_value *v = s->values[--s->n];
-    if (!v->recalled && ckpt_ptrmap_get(holders, v) == 1) CKPT_TRY(forget_part(memo, s, of, v, err));
+    if (ckpt_ptrmap_get(holders, v) == 1) CKPT_TRY(forget_part(memo, s, of, v, err));
   }
   return CKPT_OK;
 }
