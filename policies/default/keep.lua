@@ -50,7 +50,8 @@ function M.bytes_of(size, field)
   local digits, unit = tostring(size):match("^%s*([%d%.]+)%s*(%a*)$")
   local number, factor = tonumber(digits), UNITS[(unit or "?"):upper()]
   if not number or not factor then
-    error(("keep.%s must be a number or a size such as '20GB', not '%s'"):format(field or "max_bytes", tostring(size)), 0)
+    error(("keep.%s must be a number or a size such as '20GB', not '%s'"):format(field or "max_bytes",
+      tostring(size)), 0)
   end
   return number * factor
 end

@@ -70,7 +70,8 @@ describe("default: a defect of the reference that it has not:", function()
   it("NaN is never the best, removes nothing, poisons nothing, and is logged", function()
     local run, results, plans = play(policy, { 0.5, 0.6, 0.6, NAN, 0.4, 0.7 })
     same({ true, true, true, false, false, true }, results)
-    same({ result = false, ledger = false, reason = "acc is nan, which is never better", log = { "Epoch 4 is not the best: acc is nan, which is never better." } },
+    same({ result = false, ledger = false, reason = "acc is nan, which is never better",
+           log = { "Epoch 4 is not the best: acc is nan, which is never better." } },
          plans[4])
     same({ "Epoch 5 is not the best: acc 0.4000 does not beat 0.6000." }, plans[5].log)
     for _, name in ipairs(fake.file_names(run)) do assert.is_nil(name:find("nan", 1, true)) end
