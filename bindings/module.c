@@ -23,6 +23,7 @@ CKPT_API int luaopen_ckpt(lua_State *L) {
   static const luaL_Reg functions[] = {{"tensor", ckpt_lua_new_tensor},
                                        {"cat", ckpt_lua_cat},
                                        {"stack", ckpt_lua_stack},
+                                       {"mean", ckpt_lua_mean},
                                        {"align", ckpt_lua_align},
                                        {"live", module_live},
                                        {NULL, NULL}};

@@ -93,7 +93,8 @@ static ckpt_status newest_valid(char **out, ckpt_checkpointer *cp, const ckpt_le
   ckpt_error first = {0}, here = {0};
   ckpt_status st = CKPT_OK;
   for (size_t i = ledger->n; st == CKPT_OK && *out == NULL && i-- > 0;) {
-    const char *name = ledger->entries[i].file;
+    const char *name = ledger->entries[i].file, *event = ledger->entries[i].event;
+    if (strcmp(event, "save") != 0 && strcmp(event, "best") != 0) continue;
     if (name == NULL || ckpt_strings_has(&tried, name) || !ckpt_dir_has(cp->dir, name)) continue;
     st = ckpt_strings_add(&tried, name, strlen(name), err);
     if (st != CKPT_OK) break;
