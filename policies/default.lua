@@ -130,8 +130,9 @@ local function add_alias(plan, name)
 end
 
 -- The plan of a save to `file`, without its log.
-local function new_plan(policy, run, file)
-  local point = { file = file, epoch = run.epoch, step = run.step, time = run.time, metrics = run.metrics }
+local function new_plan(policy, run, event, file)
+  local point = { event = event, file = file, epoch = run.epoch, step = run.step, time = run.time,
+                  metrics = run.metrics }
   local retired, why = keep.retired(policy, run, point)
   return { file = file, aliases = {}, retire = retired, why = why, extra = { epoch = run.epoch, step = run.step },
            parts = policy.parts }
@@ -146,7 +147,7 @@ end
 ---@param run ckpt.Run
 ---@return ckpt.SavePlan
 local function plan_save(policy, run)
-  local plan = new_plan(policy, run, names.file(policy.name or NAME, run, history.before(run)))
+  local plan = new_plan(policy, run, "save", names.file(policy.name or NAME, run, history.before(run)))
   add_alias(plan, alias_of(policy.latest, LATEST, run))
   plan.log = { saved_line("Saved " .. plan.file, plan.retire) }
   return plan
@@ -223,14 +224,14 @@ end
 -- Nothing is better: at most the ledger learns of it.
 local function plan_worse(policy, run, judged, file, saved)
   if not saved or policy.reuse == false or not has_news(run, saved) then return refuse_best(run, judged[1].why) end
-  local plan = new_plan(policy, run, file)
+  local plan = new_plan(policy, run, "best", file)
   plan.reuse, plan.result, plan.reason = true, false, judged[1].why
   plan.log = refuse_best(run, judged[1].why).log
   return plan
 end
 
 local function plan_better(policy, run, judged, file, saved)
-  local plan, lines = new_plan(policy, run, file), {}
+  local plan, lines = new_plan(policy, run, "best", file), {}
   plan.reuse = policy.reuse ~= false and saved ~= nil
   plan.result, plan.reason = judged[1].better, judged[1].why
   if not plan.reuse then add_alias(plan, alias_of(policy.latest, LATEST, run)) end

@@ -17,7 +17,8 @@ end
 
 local function is_same(a, b) return a.epoch == b.epoch and (a.step or 0) == (b.step or 0) end
 
--- The metrics of a save and of the save_best after it are those of one point; the later ones win.
+-- The metrics of a save and of the save_best after it are those of one point; the later ones win. A save that is made
+-- again wrote the file anew: what was measured before is of other weights.
 local function merge(point, entry)
   for name, value in pairs(entry.metrics or {}) do point.metrics[name] = value end
   point.time = entry.time or point.time
@@ -56,6 +57,7 @@ local function take_save(digest, entry)
   local points = digest.points
   local at, same = place_of(points, entry)
   for i = #points, at + (same and 1 or 0), -1 do points[i] = nil end
+  if same and entry.event == "save" then same.metrics = {} end
   if not same then
     same = { epoch = entry.epoch, step = entry.step, file = entry.file, metrics = {}, stale = false }
     points[at] = same
@@ -95,6 +97,7 @@ local function add_now(points, now)
   for i = #points, at + 1, -1 do points[i] = nil end
   points[at] = same and copy_of(same)
     or { epoch = now.epoch, step = now.step, file = now.file, metrics = {}, stale = false }
+  if now.event == "save" then points[at].metrics = {} end
   merge(points[at], now)
   for i = 1, at - 1 do
     if points[i].file == now.file and not points[i].stale then
@@ -104,7 +107,7 @@ local function add_now(points, now)
   end
 end
 
----The run's saves by the ledger, and `now` ({ epoch, step, time, file, metrics }) as the last of them.
+---The run's saves by the ledger, and `now` ({ event, epoch, step, time, file, metrics }) as the last of them.
 ---@param run ckpt.Run
 ---@param now table?
 ---@return ckpt.Point[]
