@@ -87,7 +87,7 @@ end
 function M.expand(template, run)
   return (template:gsub(FIELD, function(name, spec)
     local ok, text = pcall(expand_field, run, name, spec)
-    if not ok then error(("name '%s': %s"):format(template, text), 0) end
+    if not ok then error(("name '%s': %s"):format(template, text:gsub("^%S*:%d+: ", "")), 0) end
     return text
   end))
 end
