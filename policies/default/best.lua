@@ -145,7 +145,7 @@ local function unusable(metric, value)
 end
 
 local function gain_text(spec, rule, now, best)
-  if not rule then return "equal, the last one wins" end
+  if not rule then return "equal, the later wins" end
   local value, old = now[rule.metric], best[rule.metric]
   local gain = is_finite(old) and ("%+.4g"):format(value - old) or "set"
   return rule == spec.rules[1] and gain or rule.metric .. " " .. gain

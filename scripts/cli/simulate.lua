@@ -186,6 +186,11 @@ local function metric_text(value)
   return ("%.4g"):format(value)
 end
 
+-- The row shows the value already.
+local function short_reason(reason)
+  return (reason:gsub(", which is never better$", ""):gsub("^%S+ %S+ does not beat (%S+)$", "no gain on %1"))
+end
+
 -- "save, best (+0.058)": what was written, and whether it was the best.
 local function decision_text(decision)
   local save, best, words = decision.save, decision.best, {}
@@ -193,7 +198,7 @@ local function decision_text(decision)
   if best.result then
     words[#words + 1] = best.reason and ("best (%s)"):format(best.reason) or "best"
   elseif best.reason and words[1] then
-    words[#words + 1] = "not best: " .. best.reason:gsub(", which is never better$", "")
+    words[#words + 1] = "not best: " .. short_reason(best.reason)
   end
   if best.file and not best.result then
     for _, alias in ipairs(best.aliases) do words[#words + 1] = "= " .. alias end

@@ -1,9 +1,10 @@
--- keeping_property_spec.lua: random metric logs under random policies. Whatever the policy: the best by its definition is
--- kept, no pool removes what another keeps, the newest file and foreign files stay; a replay in memory (`ckpt simulate`),
+-- keeping_property_spec.lua: random metric logs under random policies. Whatever the policy: the best by its definition
+-- is kept, no pool removes what another keeps, the newest file and foreign files stay; a replay in memory (`ckpt simulate`),
 -- a run of plans in plain Lua and a run on a real directory do the same; so does a run that is restarted in the middle,
 -- in a directory that was moved, with nothing but its ledger.
 --
--- KEEPING_RUNS says how many (10,000 unless it is set; 1,000 under a sanitizer), KEEPING_SEED from which seed on (1); a failure names its seed.
+-- KEEPING_RUNS says how many (10,000 unless it is set; 1,000 under a sanitizer), KEEPING_SEED from which seed on (1).
+-- A failure names its seed.
 local root = debug.getinfo(1, "S").source:match("^@(.-)tests/lua/[^/]*$")
 package.path = root .. "?.lua;" .. root .. "tests/lua/support/?.lua;" .. package.path
 local fake = require "fake_run" -- sets the global `ckpt` of policies; the module is a local below
