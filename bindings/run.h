@@ -181,7 +181,7 @@ typedef struct ckpt_save_plan {
   char *reason; /* why it is (not) the best, or due; may be NULL */
   bool reuse, result, no_ledger, all_parts;
   ckpt_strings aliases, retire, parts, log;
-  ckpt_strings why; /* beside each of `retire`, as far as the policy says */
+  ckpt_strings why;     /* beside each of `retire`, as far as the policy says */
   ckpt_document *extra; /* root is a dict, or NULL */
   ckpt_setting *set;
   size_t n_set, set_capacity;

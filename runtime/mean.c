@@ -2,8 +2,8 @@
  * mean.c - the mean of several floating tensors, as of checkpoints of one run.
  *
  * Sums are made in float64, one source at a time, and divided once; the result is then rounded to the sources' dtype.
- * So the mean of equal tensors is that tensor, bit for bit (but for NaN, and -0 stays -0), and the order of the sources
- * matters to the last bit of a float64 only.
+ * So the mean of equal tensors of a smaller dtype is that tensor, bit for bit (-0 stays -0), and rounding and the order
+ * of the sources are felt in the last bits of a float64 only.
  */
 #include "cast.h"
 #include "element.h"

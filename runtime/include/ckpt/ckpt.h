@@ -339,8 +339,8 @@ CKPT_API ckpt_status ckpt_tensor_stack(ckpt_tensor **out, size_t n, const ckpt_t
                                        ckpt_error *err);
 
 /*
- * The mean of n >= 1 tensors of one floating or complex dtype and one shape: summed and divided in float64, then rounded
- * once to their dtype. Computed when its bytes are needed, with one source's bytes at hand at a time.
+ * The mean of n >= 1 tensors of one floating or complex dtype and one shape: summed and divided in float64, then
+ * rounded once to their dtype. Computed when its bytes are needed, with one source's bytes at hand at a time.
  */
 CKPT_API ckpt_status ckpt_tensor_mean(ckpt_tensor **out, size_t n, const ckpt_tensor *const *tensors, ckpt_error *err);
 
