@@ -117,6 +117,7 @@ static void push_save_plan(lua_State *L, const ckpt_save_plan *p) {
 
 int ckpt_lua_plan_save(lua_State *L) {
   ckpt_error err;
+  lua_settop(L, 3);
   answer *a = new_answer(L);
   ckpt_begin_call(a->cp);
   ckpt_begin_epoch(a->cp, ckpt_lua_check_integer(L, 2));
@@ -147,6 +148,7 @@ int ckpt_lua_due(lua_State *L) {
 
 int ckpt_lua_prune(lua_State *L) {
   ckpt_error err;
+  lua_settop(L, 2);
   answer *a = new_answer(L);
   if (ckpt_prune(&a->save, &a->path, a->cp, lua_toboolean(L, 2), &err) != CKPT_OK) return ckpt_lua_fail(L, &err);
   push_save_plan(L, &a->save);
@@ -157,8 +159,8 @@ int ckpt_lua_prune(lua_State *L) {
 
 int ckpt_lua_pin(lua_State *L) {
   ckpt_error err;
-  answer *a = new_answer(L);
   bool pinned = lua_isnoneornil(L, 3) || lua_toboolean(L, 3);
+  answer *a = new_answer(L);
   if (ckpt_pin(a->cp, ckpt_lua_check_text(L, 2), pinned, &err) != CKPT_OK) return ckpt_lua_fail(L, &err);
   lua_pushboolean(L, 1);
   return 1;

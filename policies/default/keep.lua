@@ -253,8 +253,8 @@ local function past(verdict)
   return table.concat(verdict.labels, ", ")
 end
 
----Names that no pool wants once `now` ({ event, epoch, step, time, file, metrics }; nil: as things are) is written, and for
----each the settings that kept it so far.
+---Names that no pool wants once `now` ({ event, epoch, step, time, file, metrics }; nil: as things are) is written, and
+---for each the settings that kept it so far.
 ---@param policy ckpt.Policy
 ---@param run ckpt.Run
 ---@param now table?

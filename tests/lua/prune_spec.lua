@@ -119,6 +119,22 @@ kept:
     refuses(1, "@run: policies/default.lua: the plan's 'retire' must be a list, not string", "prune", "@run", "--policy", "@bad.lua")
   end)
 
+  it("is a method of a run, which removes only as rank 0 and on a disk", function()
+    train(0.5, 0.9, 0.6)
+    do
+      local cp <close> = assert(ckpt.checkpointer { dir = path "run", policy = path "p.lua", rank = 1 })
+      assert.same({ "model_epoch1.pth" }, assert(cp:prune()).retire)
+      assert.same({ "model_epoch1.pth", "model_epoch3.pth" }, assert(cp:plan_save(4)).retire) -- of save, not of save_best
+      assert.same({ nil, path "run: only rank 0 of a run on the disk removes files", "argument" }, { cp:prune(true) })
+    end
+    local cp <close> = assert(ckpt.checkpointer { dir = path "run", policy = path "p.lua", simulate = true, bytes = 5 })
+    assert.same({ "model_epoch1.pth" }, assert(cp:prune()).retire)
+    local files, bytes = cp:peak()
+    assert.equal(3, files)
+    assert.is_true(bytes > 3000)
+    assert.equal("1 2 3", names())
+  end)
+
   it("removes nothing under Pet's policy, and needs a directory", function()
     train(0.5, 0.6)
     says(0, "prune", "@run", "--policy", "pet")
