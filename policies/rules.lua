@@ -1,5 +1,6 @@
--- rules.lua: mapping rules (policies/maps/README.md): what the keys of a checkpoint become and what is done to the tensors
--- on the way. Works on names, shapes and dtypes; reads no tensor. Runs in a policy's closed environment and in scripts.
+-- rules.lua: mapping rules (policies/maps/README.md): what the keys of a checkpoint become and what is done to the
+-- tensors on the way. Works on names, shapes and dtypes; reads no tensor. Runs in a policy's closed environment and
+-- in scripts.
 --
 --   local compiled, problems = rules.compile(set)            -- every mistake in the set
 --   local plan = rules.plan(compiled, sources, options)      -- every mistake for this file: plan.problems

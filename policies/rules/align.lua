@@ -1,5 +1,6 @@
--- align.lua: the last stage of a set that asks for it: each target takes the longest result that ends its name, behind a
--- boundary. One result fills one target; where it fits several, the one of its very name, else the only one of its shape.
+-- align.lua: the last stage of a set that asks for it: each target takes the longest result that ends its name,
+-- behind a boundary. One result fills one target; where it fits several, the one of its very name, else the only one
+-- of its shape.
 local ckpt = ckpt or require "ckpt" -- a global of a policy's environment
 
 local M = {}

@@ -1,5 +1,5 @@
--- arith.lua: the arithmetic of templates, sizes and variables: integers with + - * // %, checked for overflow; `/` gives a
--- float; names, name[index] for lookups, rank(name). Parsed once into a tree, evaluated with an environment.
+-- arith.lua: the arithmetic of templates, sizes and variables: integers with + - * // %, checked for overflow; `/`
+-- gives a float; names, name[index] for lookups, rank(name). Parsed once into a tree, evaluated with an environment.
 --
 --   sum = product { (+|-) product };  product = unary { (*|/|//|%) unary };  unary = [-] atom
 --   atom = integer | name | name [ sum ] | rank ( name ) | ( sum )

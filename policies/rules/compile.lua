@@ -1,7 +1,8 @@
--- compile.lua: a rule set as it was written -> stages of rules that can be matched, with every mistake found on the way.
+-- compile.lua: a rule set as it was written -> stages of rules that can be matched, with every mistake found on the
+-- way.
 --
--- A stage holds `rules` in order and `matchers`: one for each pattern of each rule, in the same order. Matchers of one
--- whole key are found by a table; the others by the skeleton of a key (see plan.lua).
+-- A stage holds `rules` in order and `matchers`: one for each pattern of each rule, in the same order. Matchers of
+-- one whole key are found by a table; the others by the skeleton of a key (see plan.lua).
 local arith = require "policies.rules.arith"
 local include = require "policies.rules.include"
 local ops = require "policies.rules.ops"
@@ -170,7 +171,9 @@ local function check_places(c, rule)
   local joins = rule.kind == "gather" and not rule.emit and (rule.over and #rule.parts > 1 and 2 or 1) or 0
   for i, op in ipairs(rule.ops) do
     local place = ops.KINDS[op[1]].place
-    if place == "first" and i > joins then report(c, rule, "%s joins the parts of a gather, and stands first", op[1]) end
+    if place == "first" and i > joins then
+      report(c, rule, "%s joins the parts of a gather, and stands first", op[1])
+    end
     if place ~= "first" and i <= joins then
       report(c, rule, "a gather joins its parts: its operation %d is cat or stack", i)
     end
@@ -256,7 +259,9 @@ local function compile_emitted(c, rule, expr, parts)
     if not parts[expr] then report(c, rule, "emit: there is no part '%s'%s", expr, words.suggest(expr, parts)) end
     return expr
   end
-  if type(expr) ~= "table" then return report(c, rule, "emit: an expression is a part's name or { operation, of = }") end
+  if type(expr) ~= "table" then
+    return report(c, rule, "emit: an expression is a part's name or { operation, of = }")
+  end
   local bare = table.move(expr, 1, #expr, 1, {})
   local op = compile_op(c, rule, bare)
   local of = expr.of

@@ -110,7 +110,8 @@ local function add_unfired(state, plan)
     for _, rule in ipairs(stage.rules) do
       local off = rule.when and rule.when.off
       if not state.fired[rule] and not off and rule.kind ~= "make" then
-        table.insert(plan.unfired, { rule = rule.id, file = rule.file, line = rule.line, optional = rule.optional == true })
+        table.insert(plan.unfired, { rule = rule.id, file = rule.file, line = rule.line,
+          optional = rule.optional == true })
         if rule.required or (all and not rule.optional) then
           state.problem(rule, nil, "%s matches nothing", rule.patterns[1] and ("'%s'"):format(rule.patterns[1].text)
             or "the rule")

@@ -1,5 +1,5 @@
--- include.lua: a set with those that it includes: their stages before its own, their rules replaced by its own of the same
--- id. Every rule gets its id and, where the text is known, its line.
+-- include.lua: a set with those that it includes: their stages before its own, their rules replaced by its own of the
+-- same id. Every rule gets its id and, where the text is known, its line.
 local source = require "policies.rules.source"
 
 local M = {}

@@ -104,7 +104,8 @@ end
 
 -- The captures, or what a rewrite or a function gives; nil: the rule does not take the key.
 local function try(state, m, entry)
-  local rule, values = m.rule, nil
+  local rule = m.rule
+  local values
   if m.pattern then
     values = m.pattern.literal and {} or try_pattern(state, m, entry)
   elseif rule.kind == "rewrite" then

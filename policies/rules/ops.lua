@@ -1,7 +1,7 @@
 -- ops.lua: the operations of rules: their arguments, how they are told, and what undoes them.
 --
--- Arguments are those of runtime/expression.c: i an integer, l a list of integers, r the rest as integers, n a number, t a
--- dtype, m a mode; what follows ? may be left out. A string where a number is expected is arithmetic.
+-- Arguments are those of runtime/expression.c: i an integer, l a list of integers, r the rest as integers, n a
+-- number, t a dtype, m a mode; what follows ? may be left out. A string where a number is expected is arithmetic.
 local arith = require "policies.rules.arith"
 local words = require "policies.rules.words"
 
@@ -10,7 +10,7 @@ local M = {}
 ---@class ckpt.rules.OpKind
 ---@field arguments string
 ---@field place "first"|"last"|"make"|nil where in a rule's list it may stand; nil: anywhere
----@field invert? fun(op: table, before: ckpt.rules.Meta, after: ckpt.rules.Meta): table? op what undoes it, nil: nothing
+---@field invert? fun(op: table, before: ckpt.rules.Meta?): table? what undoes it, nil: nothing
 ---@field blind? boolean its inverse does not need the shapes
 
 ---@class ckpt.rules.Meta

@@ -1,9 +1,9 @@
 -- pattern.lua: patterns of whole keys and the templates of new ones.
 --
--- A pattern is compiled into elements: { text = } and { capture = k, kind = "i" | "s" | "*" }. Matching tries, for each
--- capture, the least text that lets the rest match; what has failed at a place is remembered once a match takes long, so
--- that the work is bounded by elements x places x length. A back reference makes what is remembered void; such a match
--- is stopped after a number of steps instead.
+-- A pattern is compiled into elements: { text = } and { capture = k, kind = "i" | "s" | "*" }. Matching tries, for
+-- each capture, the least text that lets the rest match; what has failed at a place is remembered once a match takes
+-- long, so that the work is bounded by elements x places x length. A back reference makes what is remembered void;
+-- such a match is stopped after a number of steps instead.
 local arith = require "policies.rules.arith"
 
 local M = {}

@@ -1,8 +1,9 @@
--- plan.lua: a compiled set over the names, shapes and dtypes of one file: what each result is made of. Nothing is read.
+-- plan.lua: a compiled set over the names, shapes and dtypes of one file: what each result is made of. Nothing is
+-- read.
 --
--- An entry is one tensor on its way: { key = its name now, expr =, shape =, dtype =, from = its (first) source, sources =,
--- ops = texts, rules = ids }. A stage first finds the rule of each entry, then builds what comes out, in the order of the
--- entries; a result of several stands where the first of them stood.
+-- An entry is one tensor on its way: { key = its name now, expr =, shape =, dtype =, from = its (first) source,
+-- sources =, ops = texts, rules = ids }. A stage first finds the rule of each entry, then builds what comes out, in
+-- the order of the entries; a result of several stands where the first of them stood.
 local align = require "policies.rules.align"
 local build = require "policies.rules.build"
 local finish = require "policies.rules.finish"

@@ -1,7 +1,8 @@
 -- source.lua: on which line of its text each rule of a set begins.
 --
 -- The text is read by its brackets, comments and strings left out: `stages = { { {`. That holds where the stages are
--- written out in one place; where functions make rules the count is another, and then a rule is looked for by its pattern.
+-- written out in one place; where functions make rules the count is another, and then a rule is looked for by its
+-- pattern.
 local M = {}
 
 -- Blanks of the same length for what is no code, so that places stay; newlines stay.
@@ -77,9 +78,10 @@ local function field_open(code, name)
 end
 
 local function by_pattern(text, rule)
-  local words = type(rule) == "table" and { rule[1], rule.make, rule.id } or {}
-  for _, word in pairs(words) do
-    local at = type(word) == "string" and (text:find('"' .. word .. '"', 1, true) or text:find("'" .. word .. "'", 1, true))
+  for _, field in ipairs(type(rule) == "table" and { 1, "make", "id" } or {}) do
+    local word = rule[field]
+    local at = type(word) == "string"
+      and (text:find('"' .. word .. '"', 1, true) or text:find("'" .. word .. "'", 1, true))
     if at then return line_at(text, at) end
   end
   return nil

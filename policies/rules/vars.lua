@@ -9,7 +9,9 @@ local BOOLEANS = { ["true"] = 1, ["false"] = 0 }
 -- Numbers out of texts; whole floats as integers; truth values as 1 and 0.
 local function plain(value)
   if type(value) == "boolean" then return value and 1 or 0 end
-  if type(value) == "string" then return BOOLEANS[value] or math.tointeger(tonumber(value)) or tonumber(value) or value end
+  if type(value) == "string" then
+    return BOOLEANS[value] or math.tointeger(tonumber(value)) or tonumber(value) or value
+  end
   return math.tointeger(value) or value
 end
 
