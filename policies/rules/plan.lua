@@ -265,8 +265,8 @@ end
 
 -- ---- a stage ----
 
--- The entries that each rule takes: matcher and captures by place. Those of a group that is not whole and need not be go
--- on to the next rule.
+-- The entries that each rule takes: matcher and captures by place. Those of a group that is not whole and need not be
+-- go on to the next rule.
 local function take_all(state, stage)
   local cache, matchers, values = {}, {}, {}
   local find = match.find
