@@ -68,6 +68,7 @@ function M.declare(command)
     :convert(run_dir.pair)
   command:option("--save", "Which of several saves in IN, from 1."):argname("N"):convert(save_number)
   map_options.declare(command)
+  map_options.declare_roundtrip(command)
   command:flag("--json", "One line of JSON.")
 end
 
@@ -294,8 +295,7 @@ function M.run(args)
     return status.usage(("%s holds %d saves: choose one with --save N"):format(args.input, cp.saves))
   end
   job, message, code = prepare(cp, args)
-  if not job and type(message) == "table" then return map_options.refuse(message, args.input) end
-  if not job then return status.fail(message, code, args.input) end
+  if not job then return map_options.tell(message, code, args.input) end
   report, message, code = save(cp, job, args, format)
   if not report then return fail(message, code, args) end
   written, message, code = look_at(args, report)

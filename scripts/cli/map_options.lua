@@ -16,6 +16,10 @@ function M.declare(command)
   command:option("--map", "Mapping rules: a file, or a name of policies/maps."):argname("RULES")
   M.declare_variables(command)
   command:flag("--inverse", "The rules the other way round.")
+end
+
+---And of one that writes what it mapped.
+function M.declare_roundtrip(command)
   command:flag("--check-roundtrip", "Undo the mapping and compare bit for bit before OUT is written.")
     :target("check_roundtrip")
 end
@@ -46,7 +50,7 @@ function M.refuse(problems, file)
   end
   local code = problems[1] and problems[1].code or "policy"
   if #problems == 1 and code ~= "policy" then return status.of(code) end
-  return status.fail(("%s: nothing was written: %s"):format(file or "rules", text.plural(#problems, "problem")), code)
+  return status.fail(("%s: nothing was done: %s"):format(file or "rules", text.plural(#problems, "problem")), code)
 end
 
 local function roundtrip_problems(report, file)
@@ -62,21 +66,59 @@ end
 
 -- ---- doing ----
 
+-- f is mapping.apply or mapping.rows.
+local function run(f, cp, args, input, options)
+  local loaded, problems = mapping.load(args.map, { inverse = args.inverse })
+  if not loaded then return nil, problems end
+  if type(args.select) == "table" and #args.select == 1 then loaded.compiled.select = { args.select[1] } end
+  local config, message = mapping.config(args.config, input)
+  if not config then return nil, message, "argument" end
+  options.config, options.vars, options.check_roundtrip = config, M.variables(args), args.check_roundtrip
+  local result, report, code = f(cp, loaded, options)
+  if type(report) ~= "table" then return nil, report, code end
+  problems = result and roundtrip_problems(report, loaded.file) or report.problems
+  if #problems > 0 then return nil, problems end
+  return result, report
+end
+
 ---Maps a checkpoint as the options say. nil and a list of problems, or a message and a code.
 ---@param format string? of what is to be written
 ---@return any? value, mapping.Report|ckpt.rules.Problem[]|string, string? code
-function M.apply(cp, args, input, format)
-  local loaded, problems = mapping.load(args.map, { inverse = args.inverse })
-  if not loaded then return nil, problems end
-  if args.select and #args.select == 1 then loaded.compiled.select = { args.select[1] } end
-  local config, message = mapping.config(args.config, input)
-  if not config then return nil, message, "argument" end
-  local value, report, code = mapping.apply(cp, loaded, { config = config, vars = M.variables(args),
-    check_roundtrip = args.check_roundtrip, format = format })
-  if type(report) ~= "table" then return nil, report, code end
-  problems = value and roundtrip_problems(report, loaded.file) or report.problems
-  if #problems > 0 then return nil, problems end
-  return value, report
+function M.apply(cp, args, input, format) return run(mapping.apply, cp, args, input, { format = format }) end
+
+-- What difference.find reads of a checkpoint, of { name, tensor } rows.
+local function as_side(rows)
+  local side = {}
+  function side.entries()
+    local i = 0
+    return function()
+      i = i + 1
+      return rows[i] and { name = rows[i][1], kind = "tensor", value = rows[i][2], depth = 1, aliases = {} }
+    end
+  end
+  return side
+end
+
+---Both sides of a comparison: the state dict of a as the rules make it, and that of b.
+---@return table? a, table|ckpt.rules.Problem[]|string b_or_why, string? code
+function M.sides(a, b, args)
+  local rows, why, code = run(mapping.rows, a, args, args.a, {})
+  if not rows then return nil, why, code end
+  local sd, other = nil, {}
+  sd, why, code = mapping.state_dict(b, {})
+  if not sd then return nil, why, code end
+  for name, tensor in pairs(sd) do other[#other + 1] = { name, tensor } end
+  return as_side(rows), as_side(other)
+end
+
+---Tells why a mapping came to nothing; the exit status.
+---@param why ckpt.rules.Problem[]|string
+---@param code string?
+---@param file string
+---@return integer
+function M.tell(why, code, file)
+  if type(why) == "table" then return M.refuse(why, file) end
+  return status.fail(why, code, file)
 end
 
 -- ---- telling ----

@@ -339,28 +339,36 @@ end
 ---@field metadata table<string, string>? for a safetensors file
 ---@field roundtrip mapping.RoundTrip?
 
----Maps a checkpoint: the value to save, with lazy tensors, and a report. Without a value, either report.problems says
----why, or there is a message and a code.
----@param cp any a checkpoint
----@param loaded mapping.Loaded
----@param options { config?: table, vars?: table, target?: ckpt.rules.Source[], check_roundtrip?: boolean,
----  format?: string }  for "safetensors" the marks are in report.metadata only
----@return any? value, mapping.Report|string report_or_message, string? code
-function M.apply(cp, loaded, options)
+---Maps a checkpoint: { name, lazy tensor } in order, and a report. Without them, either report.problems says why, or
+---there is a message and a code. Options as of mapping.apply.
+---@return table[]? rows, mapping.Report|string report_or_message, string? code
+function M.rows(cp, loaded, options)
   local plan, job, code = M.plan(cp, loaded, options)
   if not plan then return nil, job, code end
-  local ok, message = check_bytes(plan, job.sd)
-  if not ok then return nil, message, "corrupt" end
+  local ok, message, rows
+  ok, message, code = check_bytes(plan, job.sd)
+  if not ok then return nil, message, code end
   local report = { plan = plan, problems = plan.problems, select = job.path, sources = #job.sources,
     left = left_behind(cp, job.path), marks = marks.after(job.marks, plan.marks, loaded.undoes) }
   if #plan.problems > 0 then return nil, report end
-  local rows
   rows, message, code = M.results(plan, job.sd)
   if not rows then return nil, message, code end
   if options.check_roundtrip then
     report.roundtrip, message, code = M.roundtrip(loaded, plan, job, rows)
     if not report.roundtrip then return nil, message, code end
   end
+  return rows, report
+end
+
+---The value to save, with lazy tensors, and a report; else as mapping.rows.
+---@param cp any a checkpoint
+---@param loaded mapping.Loaded
+---@param options { config?: table, vars?: table, target?: ckpt.rules.Source[], check_roundtrip?: boolean,
+---  format?: string }  for "safetensors" the marks are in report.metadata only
+---@return any? value, mapping.Report|string report_or_message, string? code
+function M.apply(cp, loaded, options)
+  local rows, report, code = M.rows(cp, loaded, options)
+  if not rows then return nil, report, code end
   report.metadata = marks.metadata(report.marks)
   return marks.value(rows, options.format == "safetensors" and {} or report.marks), report
 end
