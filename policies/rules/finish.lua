@@ -70,7 +70,8 @@ local function collide(state, plan, a, b, entry)
     texts[i] = ("'%s'%s"):format(output.from or "nothing", output.rule and " (rule " .. output.rule .. ")" or "")
   end
   table.insert(plan.collisions, { to = a.to, sources = { a.from, b.from }, rules = { a.rule, b.rule } })
-  state.problem(entry.rule or rule_of(state, a.rule), b.from, "two results are named '%s': from %s and from %s", a.to, texts[1], texts[2])
+  state.problem(entry.rule or rule_of(state, a.rule), b.from, "two results are named '%s': from %s and from %s", a.to,
+    texts[1], texts[2])
 end
 
 -- A name that a tie gives may be another result already: then both have the same bytes.

@@ -32,6 +32,7 @@ describe("a mistake in a set", function()
       "rule 1.1: resize: argument 3: 'nearest', 'bilinear' or 'bicubic' is expected" },
     { "bad arithmetic", rule { "a", op = { "slice", 0, "1 +" } },
       "rule 1.1: slice: argument 2: '1 +': a number or a name expected before 'the end'" },
+    { "arithmetic without a value", rule { "a", op = { "slice", 0, "1 // 0" } }, "rule 1.1: slice: 1 // 0" },
     { "too many arguments", rule { "a", op = { "squeeze", 0, 1 } }, "rule 1.1: squeeze: too many arguments" },
     { "pieces and names", rule { "a", op = { "split", 0, { 1, 2 } }, to = { "x", "y", "z" } },
       "rule 1.1: split makes 2 pieces, to names 3" },
