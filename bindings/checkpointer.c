@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "run.h"
+#include "load_report.h"
 
 void ckpt_log(const ckpt_checkpointer *cp, ckpt_log_level level, const char *format, ...) {
   char line[1024];
@@ -136,13 +136,10 @@ void ckpt_checkpointer_close(ckpt_checkpointer *cp) {
   ckpt_slots_free(cp);
   ckpt_strings_free(&cp->option_names);
   ckpt_strings_free(&cp->option_values);
-  ckpt_strings_free(&cp->missing);
-  ckpt_strings_free(&cp->unexpected);
-  ckpt_strings_free(&cp->mismatched);
+  ckpt_load_record_free(cp->record);
   for (size_t i = 0; i < cp->n_metrics; i++) free(cp->metrics[i].name);
   free(cp->metrics);
   free(cp->metric_epochs);
-  free(cp->loaded);
   free(cp->path);
   free(cp->policy);
   free(cp->weights);

@@ -5,8 +5,9 @@
  *   slots.c         what is bound, by group and path
  *   run_document.c  slots -> the document that is saved (PyTorch's optimizer layout)
  *   run_tables.c    run and source as the policy sees them
- *   plan.c          the policy's answers as C structures, checked
- *   run_load.c      candidates, load plan, all-or-nothing transfer into the slots
+ *   plan.c          the policy's answers as C structures, checked (plan_load.c: those about a load)
+ *   run_load.c      candidates, load plan, all-or-nothing transfer into the slots (load_stage.h: what is made ready)
+ *   load_report.c   what a load did, for each tensor of the model
  *   run_save.c      save plan, publish, aliases, ledger, retirement
  */
 #ifndef CKPT_RUN_H
@@ -54,6 +55,8 @@ typedef struct ckpt_strings {
   size_t n, capacity;
 } ckpt_strings;
 
+typedef struct ckpt_load_record ckpt_load_record; /* load_report.h */
+
 struct ckpt_checkpointer {
   ckpt_dir *dir; /* NULL for ranks other than 0 whose directory does not exist */
   char *path, *policy, *weights;
@@ -74,9 +77,7 @@ struct ckpt_checkpointer {
   size_t n_metrics;
   int64_t epoch, step, next_epoch;
   int policy_failures;
-  /* the last load's report */
-  ckpt_strings missing, unexpected, mismatched;
-  char *loaded;
+  ckpt_load_record *record; /* of the last load; NULL: none */
 };
 
 /* The slot of a path in a group, or NULL. */
@@ -137,21 +138,39 @@ typedef struct ckpt_op { /* index_select */
 
 typedef struct ckpt_assignment {
   char *to, *from;
+  char *rule, *note, *operations; /* for the report; NULL: nothing to say */
+  bool overlap;                   /* only what file and model have in common is copied */
   ckpt_op *ops;
   size_t n_ops;
 } ckpt_assignment;
+
+typedef struct ckpt_unfilled { /* a model key that the plan does not fill, and why */
+  char *to, *from, *rule, *note;
+  ckpt_load_status status;
+} ckpt_unfilled;
+
+typedef struct ckpt_proposal { /* "did you mean" */
+  char *text;
+  int64_t matches;
+} ckpt_proposal;
 
 typedef struct ckpt_group_source {
   char *group, *from;
 } ckpt_group_source;
 
 typedef struct ckpt_load_plan {
-  char *select, *optimizer, *refuse;
+  char *select, *optimizer, *refuse, *map;
+  bool no_options; /* of the optimizer only the state comes back, not the learning rate and the like */
   ckpt_assignment *assign;
   size_t n_assign, assign_capacity;
+  ckpt_unfilled *unfilled;
+  size_t n_unfilled, unfilled_capacity;
+  ckpt_proposal *suggestions;
+  size_t n_suggestions, suggestion_capacity;
   ckpt_group_source *values;
   size_t n_values, value_capacity;
-  ckpt_strings mismatched, log;
+  ckpt_strings mismatched, log, violations, unfired;
+  ckpt_strings dropped, dropped_by; /* file keys, and the rule of each */
   bool has_next_epoch;
   int64_t next_epoch;
 } ckpt_load_plan;
@@ -201,6 +220,7 @@ void ckpt_push_files(lua_State *L, const ckpt_run_view *view);
 void ckpt_push_ledger(lua_State *L, const ckpt_ledger *ledger);
 
 void ckpt_push_run(lua_State *L, const ckpt_checkpointer *cp, const ckpt_run_view *view);
+/* `mode` is "resume", "pretrain" or "scratch". */
 void ckpt_push_source(lua_State *L, const ckpt_checkpoint *source, const char *file, const char *path,
                       const char *mode);
 
@@ -212,7 +232,8 @@ ckpt_status ckpt_open_policy_library(ckpt_sandbox *s, ckpt_error *err);
 
 /* ---- finding out, without doing (for `ckpt plan`) ---- */
 
-/* Opens the candidates in order; *source is NULL for scratch. Each refused one is logged. */
+/* Opens the candidates in order; *source is NULL for scratch. Each refused one is logged. Free *path and, with a source,
+ * chosen->file. */
 ckpt_status ckpt_choose_source(ckpt_checkpoint **source, char **path, ckpt_candidate *chosen, ckpt_checkpointer *cp,
                                ckpt_error *err);
 
