@@ -9,6 +9,7 @@
  */
 #include <stdlib.h>
 
+#include "expr_text.h"
 #include "load_stage.h"
 
 typedef struct mover {
@@ -76,18 +77,35 @@ static ckpt_tensor *slot_tensor(void *context, const char *name) {
 }
 
 static const ckpt_tensor *parameter_tensor(const mover *m, const char *name) {
-  const ckpt_value *v = ckpt_value_get(m->s->dict, name);
+  const ckpt_value *v = name == NULL ? NULL : ckpt_value_get(m->s->dict, name);
   return v == NULL ? NULL : ckpt_value_tensor(v);
 }
 
+static const char *source_of(const ckpt_assignment *a) { return a->sources.n == 0 ? NULL : a->sources.items[0]; }
+
 /* Whether the slot is as its parameter is in the file, element by element. */
 static bool goes_with(const mover *m, const ckpt_assignment *a, const ckpt_value *v) {
-  const ckpt_tensor *slot = ckpt_value_tensor(v), *parameter = parameter_tensor(m, a->from);
+  const ckpt_tensor *slot = ckpt_value_tensor(v), *parameter = parameter_tensor(m, source_of(a));
   return slot != NULL && parameter != NULL && ckpt_tensor_same_shape(slot, parameter);
 }
 
-static ckpt_status stage_rearranged(mover *m, ckpt_slot *slot, const ckpt_assignment *a) {
+/* Why the slots of these sources cannot be put together, or NULL. */
+static const char *obstacle(const mover *m, const ckpt_assignment *a) {
+  if (a->expr != NULL && !ckpt_expr_rearranges(a->expr))
+    return "its rule computes new values, which a moment cannot follow";
+  for (size_t i = 0; i < a->sources.n; i++)
+    if (slot_value(m, index_of(m, a->sources.items[i]), m->slot) == NULL)
+      return "the file has no state for one of its sources";
+  return NULL;
+}
+
+static ckpt_status stage_rearranged(const char **why, mover *m, ckpt_slot *slot, const ckpt_assignment *a) {
   ckpt_tensor *t = NULL;
+  *why = obstacle(m, a);
+  if (*why != NULL) {
+    m->s->kept++;
+    return CKPT_OK;
+  }
   ckpt_status st = ckpt_stage_result(&t, m->s, a, slot_tensor, m);
   if (st == CKPT_OK) st = ckpt_stage_tensor(m->s, slot->path, slot->tensor, t, a->overlap);
   ckpt_tensor_release(t);
@@ -96,8 +114,8 @@ static ckpt_status stage_rearranged(mover *m, ckpt_slot *slot, const ckpt_assign
 
 /* Sets *why where the slot stays as it is. */
 static ckpt_status stage_named(const char **why, mover *m, ckpt_slot *slot, const ckpt_assignment *a) {
-  int64_t index = index_of(m, a->from);
-  if (index < 0) index = index_of(m, a->to);
+  int64_t own = source_of(a) == NULL ? -1 : index_of(m, source_of(a));
+  int64_t index = own < 0 ? index_of(m, a->to) : own;
   const ckpt_value *v = slot_value(m, index, m->slot);
   if (index < 0) *why = "the file's optimizer has no parameter of that name";
   else if (v == NULL || ckpt_value_kind(v) == CKPT_NONE) *why = "the file has no state for it";
@@ -105,8 +123,8 @@ static ckpt_status stage_named(const char **why, mover *m, ckpt_slot *slot, cons
     m->s->kept++;
     return CKPT_OK;
   }
-  if (!goes_with(m, a, v) || index_of(m, a->from) < 0) return ckpt_stage_slot(m->s, slot, v);
-  return stage_rearranged(m, slot, a);
+  bool follows = own >= 0 && goes_with(m, a, v);
+  return follows ? stage_rearranged(why, m, slot, a) : ckpt_stage_slot(m->s, slot, v);
 }
 
 static ckpt_status stage_placed(const char **why, mover *m, ckpt_slot *slot, const ckpt_slot *owner) {
@@ -136,7 +154,7 @@ static ckpt_status stage_one(mover *m, ckpt_slot *slot, const ckpt_slot *owner, 
   ckpt_status st = CKPT_OK;
   p->name = owner->path;
   p->n_slots++;
-  if (m->named && a != NULL) p->source = a->from;
+  if (m->named && a != NULL) p->source = source_of(a);
   if (a == NULL) {
     why = "the parameter itself is not loaded";
     m->s->kept++;

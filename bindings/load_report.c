@@ -111,6 +111,20 @@ ckpt_status ckpt_load_record_note(ckpt_load_record *r, const char **note, const 
   return CKPT_OK;
 }
 
+ckpt_status ckpt_load_record_join(ckpt_load_record *r, const char **out, const ckpt_strings *names, ckpt_error *err) {
+  size_t n = 1;
+  for (size_t i = 0; i < names->n; i++) n += strlen(names->items[i]) + 2;
+  if (names->n == 0) return CKPT_OK;
+  char *joined = ckpt_arena_alloc(&r->arena, n, err);
+  if (joined == NULL) return CKPT_E_NOMEM;
+  *out = joined;
+  for (size_t i = 0; i < names->n; i++) {
+    if (i > 0) joined = stpcpy(joined, ", ");
+    joined = stpcpy(joined, names->items[i]);
+  }
+  return CKPT_OK;
+}
+
 /* ---- the lists ---- */
 
 static ckpt_status list_entries(ckpt_load_record *r, const ckpt_value *dict, ckpt_error *err) {

@@ -41,6 +41,9 @@ ckpt_status ckpt_load_record_source(ckpt_load_record *r, ckpt_load_entry *e, con
 /* A note that is the record's own. */
 ckpt_status ckpt_load_record_note(ckpt_load_record *r, const char **note, const char *text, ckpt_error *err);
 
+/* The names joined by ", ", the record's own; *out stays as it is for none. */
+ckpt_status ckpt_load_record_join(ckpt_load_record *r, const char **out, const ckpt_strings *names, ckpt_error *err);
+
 /* Once all is staged: the lists. `dict` is the file's state dict; `used` has the keys that fed something. */
 ckpt_status ckpt_load_record_finish(ckpt_load_record *r, const ckpt_value *dict, const ckpt_strmap *used,
                                     ckpt_error *err);

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "cast.h"
+#include "expr_text.h"
 #include "strided.h"
 
 /* ---- tensors ---- */
@@ -186,26 +187,20 @@ static ckpt_status stage_group(ckpt_stage *s, const ckpt_group_source *g) {
 
 /* ---- the model ---- */
 
-static ckpt_status apply_ops(ckpt_tensor **out, ckpt_stage *s, const ckpt_assignment *a, ckpt_tensor *from) {
-  ckpt_tensor *t = ckpt_tensor_retain(from);
-  for (size_t i = 0; i < a->n_ops; i++) {
-    ckpt_tensor *next = NULL;
-    ckpt_status st = ckpt_tensor_index_select(&next, t, a->ops[i].dim, a->ops[i].n, a->ops[i].index, s->err);
-    ckpt_tensor_release(t);
-    if (st != CKPT_OK) return ckpt_fail_in(s->err, st, a->from);
-    t = next;
-  }
-  *out = t;
-  return CKPT_OK;
-}
+static const char *first_source(const ckpt_assignment *a) { return a->sources.n == 0 ? NULL : a->sources.items[0]; }
 
-ckpt_status ckpt_stage_result(ckpt_tensor **out, ckpt_stage *s, const ckpt_assignment *a, ckpt_source_lookup *lookup,
+ckpt_status ckpt_stage_result(ckpt_tensor **out, ckpt_stage *s, const ckpt_assignment *a, ckpt_expr_find find,
                               void *context) {
-  ckpt_tensor *from = lookup(context, a->from);
-  if (from == NULL)
-    return ckpt_fail(s->err, CKPT_E_POLICY, -1, "the plan takes '%s', which %s does not have", a->from,
-                     s->record->path);
-  return apply_ops(out, s, a, from);
+  for (size_t i = 0; i < a->sources.n; i++)
+    if (find(context, a->sources.items[i]) == NULL)
+      return ckpt_fail(s->err, CKPT_E_POLICY, -1, "the plan takes '%s', which %s does not have", a->sources.items[i],
+                       s->record->path);
+  if (a->expr == NULL) {
+    *out = ckpt_tensor_retain(find(context, first_source(a)));
+    return CKPT_OK;
+  }
+  ckpt_status st = ckpt_expr_evaluate(out, a->expr, find, context, false, s->err);
+  return st == CKPT_OK ? CKPT_OK : ckpt_fail_in(s->err, st, a->to);
 }
 
 static ckpt_tensor *in_dict(void *context, const char *name) {
@@ -232,14 +227,22 @@ static void count_bytes(ckpt_stage *s, ckpt_load_entry *e) {
   s->record->matched_bytes += (int64_t)ckpt_tensor_nbytes(m->to);
 }
 
-static ckpt_status stage_entry(ckpt_stage *s, ckpt_load_entry *e, const ckpt_assignment *a) {
-  ckpt_tensor *t = NULL, *source = in_dict(s, a->from);
-  const ckpt_slot *slot = ckpt_slot_find(s->cp, "model", a->to);
-  e->source = a->from;
+/* Where the entry comes from, by its assignment. */
+static ckpt_status describe(ckpt_stage *s, ckpt_load_entry *e, const ckpt_assignment *a) {
+  char text[CKPT_EXPR_TEXT];
+  ckpt_tensor *source = a->sources.n == 0 ? NULL : in_dict(s, first_source(a));
   e->rule = a->rule;
-  e->operations = a->operations;
   e->note = a->note;
-  if (source != NULL) CKPT_TRY(ckpt_load_record_source(s->record, e, source, s->err));
+  CKPT_TRY(ckpt_load_record_join(s->record, &e->source, &a->sources, s->err));
+  if (a->expr != NULL)
+    CKPT_TRY(ckpt_load_record_note(s->record, &e->operations, ckpt_expr_text(text, a->expr), s->err));
+  return source == NULL ? CKPT_OK : ckpt_load_record_source(s->record, e, source, s->err);
+}
+
+static ckpt_status stage_entry(ckpt_stage *s, ckpt_load_entry *e, const ckpt_assignment *a) {
+  ckpt_tensor *t = NULL;
+  const ckpt_slot *slot = ckpt_slot_find(s->cp, "model", a->to);
+  CKPT_TRY(describe(s, e, a));
   ckpt_status st = ckpt_stage_result(&t, s, a, in_dict, s);
   if (st == CKPT_OK) st = ckpt_stage_tensor(s, a->to, slot->tensor, t, a->overlap);
   ckpt_tensor_release(t);
@@ -263,7 +266,8 @@ static ckpt_status stage_assignments(ckpt_stage *s, ckpt_strmap *used) {
     if (e == NULL)
       return ckpt_fail(s->err, CKPT_E_POLICY, -1, "the plan fills '%s', which the model does not have", a->to);
     CKPT_TRY(mark_target(s, a->to, i));
-    CKPT_TRY(ckpt_strmap_set(used, a->from, strlen(a->from), 1, s->err));
+    for (size_t k = 0; k < a->sources.n; k++)
+      CKPT_TRY(ckpt_strmap_set(used, a->sources.items[k], strlen(a->sources.items[k]), 1, s->err));
     CKPT_TRY(stage_entry(s, e, a));
   }
   return ckpt_load_record_finish(s->record, s->dict, used, s->err);

@@ -35,11 +35,8 @@ typedef struct ckpt_stage {
   ckpt_error *err;
 } ckpt_stage;
 
-/* Where the tensors of an assignment's sources are looked for. NULL: there is none of that name. */
-typedef ckpt_tensor *ckpt_source_lookup(void *context, const char *name);
-
-/* The assignment's result over those sources, lazily. */
-ckpt_status ckpt_stage_result(ckpt_tensor **out, ckpt_stage *s, const ckpt_assignment *a, ckpt_source_lookup *lookup,
+/* The assignment's result over the sources that `find` gives, lazily. CKPT_E_POLICY for a source that is not there. */
+ckpt_status ckpt_stage_result(ckpt_tensor **out, ckpt_stage *s, const ckpt_assignment *a, ckpt_expr_find find,
                               void *context);
 
 /* Readies a copy. Shape and cast are checked; `overlap`: of what both have in common, whatever the sizes. */

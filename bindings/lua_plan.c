@@ -50,21 +50,6 @@ void ckpt_lua_set_list(lua_State *L, const char *field, const char *const *items
 
 /* ---- load ---- */
 
-static void push_assignments(lua_State *L, const ckpt_load_plan *p) {
-  lua_createtable(L, (int)p->n_assign, 0);
-  for (size_t i = 0; i < p->n_assign; i++) {
-    lua_createtable(L, 0, 3);
-    lua_pushstring(L, p->assign[i].to);
-    lua_setfield(L, -2, "to");
-    lua_pushstring(L, p->assign[i].from);
-    lua_setfield(L, -2, "from");
-    lua_pushinteger(L, (lua_Integer)p->assign[i].n_ops);
-    lua_setfield(L, -2, "ops");
-    lua_rawseti(L, -2, (lua_Integer)i + 1);
-  }
-  lua_setfield(L, -2, "assign");
-}
-
 /* What the policy planned, beside the report of it. `fault`: why a load would fail, NULL where it would not. */
 static void push_load_plan(lua_State *L, const ckpt_load_plan *p, const char *fault) {
   lua_pushstring(L, p->refuse);
@@ -75,7 +60,6 @@ static void push_load_plan(lua_State *L, const ckpt_load_plan *p, const char *fa
   lua_setfield(L, -2, "select");
   lua_pushstring(L, p->optimizer);
   lua_setfield(L, -2, "optimizer");
-  push_assignments(L, p);
   ckpt_lua_set_list(L, "log", (const char *const *)p->log.items, p->log.n);
 }
 

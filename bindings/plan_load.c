@@ -4,65 +4,72 @@
  */
 #include <stdlib.h>
 
+#include "expr.h"
 #include "plan_read.h"
-
-/* ---- operations ---- */
-
-static int64_t list_integer(lua_State *L, int t, lua_Integer i, const char *what) {
-  lua_rawgeti(L, t, i);
-  if (!lua_isinteger(L, -1)) luaL_error(L, "%s must be an integer", what);
-  int64_t v = lua_tointeger(L, -1);
-  lua_pop(L, 1);
-  return v;
-}
-
-/* { "index_select", dim, { 2, 1, 0 } } */
-static void read_op(lua_State *L, ckpt_assignment *a, ckpt_op *op) {
-  int t = lua_gettop(L);
-  if (!lua_istable(L, t)) luaL_error(L, "an operation must be a table { name, ... }");
-  lua_rawgeti(L, t, 1);
-  const char *name = lua_tostring(L, -1);
-  if (name == NULL || strcmp(name, "index_select") != 0)
-    luaL_error(L, "assignment to '%s': '%s' is no known operation; known: index_select", a->to,
-               name == NULL ? "?" : name);
-  int64_t dim = list_integer(L, t, 2, "the dimension of index_select");
-  if (dim < 0 || dim >= CKPT_MAX_DIMS) luaL_error(L, "index_select on dimension %I", (lua_Integer)dim);
-  op->dim = (int)dim;
-  lua_rawgeti(L, t, 3);
-  if (!lua_istable(L, -1)) luaL_error(L, "index_select takes a list of indices");
-  op->n = lua_rawlen(L, -1);
-  op->index = calloc(op->n + 1, sizeof *op->index);
-  if (op->index == NULL) luaL_error(L, "out of memory");
-  for (size_t i = 0; i < op->n; i++) op->index[i] = list_integer(L, lua_gettop(L), (lua_Integer)i + 1, "an index");
-  lua_settop(L, t);
-}
-
-static void read_ops(lua_State *L, int t, ckpt_assignment *a) {
-  lua_Integer n = ckpt_plan_list(L, t, "ops");
-  a->ops = n == 0 ? NULL : calloc((size_t)n, sizeof *a->ops);
-  if (n > 0 && a->ops == NULL) luaL_error(L, "out of memory");
-  for (lua_Integer i = 1; i <= n; i++) {
-    lua_rawgeti(L, -1, i);
-    read_op(L, a, &a->ops[a->n_ops++]);
-    lua_pop(L, 1);
-  }
-  lua_pop(L, 1);
-}
 
 /* ---- assignments ---- */
 
+/* { "index_select", 1, { 2, 1, 0 } } on the top, as an expression of what is below it; that goes. */
+static void wrap(lua_State *L, const char *to) {
+  if (!lua_istable(L, -1)) luaL_error(L, "assignment to '%s': an operation must be a table { name, ... }", to);
+  int op = lua_gettop(L), n = (int)lua_rawlen(L, op);
+  luaL_checkstack(L, 4, "operations");
+  lua_createtable(L, n, 1);
+  for (int i = 1; i <= n; i++) {
+    lua_rawgeti(L, op, i);
+    lua_rawseti(L, -2, i);
+  }
+  lua_pushvalue(L, op - 1);
+  lua_setfield(L, -2, "of");
+  lua_replace(L, op - 1);
+  lua_settop(L, op - 1);
+}
+
+/* Pushes the assignment's expression: `expr`, or `from` under its `ops`. False: nothing is to be done to `from`. */
+static bool push_expression(lua_State *L, int t, const char *to) {
+  if (lua_getfield(L, t, "expr") != LUA_TNIL) return lua_type(L, -1) != LUA_TSTRING;
+  lua_pop(L, 1);
+  if (lua_getfield(L, t, "from") != LUA_TSTRING) luaL_error(L, "an assignment must have 'to' and 'from'");
+  lua_Integer n = ckpt_plan_list(L, t, "ops");
+  int list = lua_gettop(L);
+  lua_pushvalue(L, list - 1);
+  for (lua_Integer i = 1; i <= n; i++) {
+    lua_rawgeti(L, list, i);
+    wrap(L, to);
+  }
+  return n > 0;
+}
+
+typedef struct sources {
+  ckpt_strings *list;
+  ckpt_error err;
+  ckpt_status st;
+} sources;
+
+static void add_source(void *context, const char *key) {
+  sources *s = context;
+  if (s->st == CKPT_OK && !ckpt_strings_has(s->list, key)) s->st = ckpt_strings_add(s->list, key, strlen(key), &s->err);
+}
+
 static void read_assignment(lua_State *L, ckpt_load_plan *out) {
+  ckpt_error err;
   int t = lua_gettop(L);
   if (!lua_istable(L, t)) luaL_error(L, "an assignment must be a table { to =, from = }");
   ckpt_assignment *a = ckpt_plan_grow(L, (void **)&out->assign, &out->n_assign, &out->assign_capacity, sizeof *a);
+  sources s = {.list = &a->sources, .st = CKPT_OK};
   ckpt_plan_string(L, t, "to", &a->to);
-  ckpt_plan_string(L, t, "from", &a->from);
-  if (a->to == NULL || a->from == NULL) luaL_error(L, "an assignment must have 'to' and 'from'");
+  if (a->to == NULL) luaL_error(L, "an assignment must have 'to' and 'from'");
   ckpt_plan_string(L, t, "rule", &a->rule);
   ckpt_plan_string(L, t, "note", &a->note);
-  ckpt_plan_string(L, t, "operations", &a->operations);
   a->overlap = ckpt_plan_bool(L, t, "overlap", false);
-  read_ops(L, t, a);
+  if (push_expression(L, t, a->to)) {
+    if (ckpt_lua_read_expr(&a->expr, L, -1, &err) != CKPT_OK)
+      luaL_error(L, "assignment to '%s': %s", a->to, err.message);
+    ckpt_expr_keys(a->expr, add_source, &s);
+  } else {
+    add_source(&s, lua_tostring(L, -1));
+  }
+  ckpt_plan_must(L, s.st, &s.err);
 }
 
 static void read_group_source(lua_State *L, ckpt_load_plan *out) {
@@ -169,13 +176,11 @@ void ckpt_plan_read_load(lua_State *L, ckpt_load_plan *out) {
 /* ---- freeing ---- */
 
 static void free_assignment(ckpt_assignment *a) {
-  for (size_t k = 0; k < a->n_ops; k++) free(a->ops[k].index);
-  free(a->ops);
+  ckpt_expr_free(a->expr);
+  ckpt_strings_free(&a->sources);
   free(a->to);
-  free(a->from);
   free(a->rule);
   free(a->note);
-  free(a->operations);
 }
 
 static void free_unfilled(ckpt_unfilled *u) {

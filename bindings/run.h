@@ -16,6 +16,7 @@
 #include <ckpt/checkpointer.h>
 
 #include "checkpoint.h"
+#include "expression.h"
 #include "ledger.h"
 #include "sandbox.h"
 #include "strmap.h"
@@ -130,18 +131,12 @@ typedef struct ckpt_candidates {
   size_t n, capacity;
 } ckpt_candidates;
 
-typedef struct ckpt_op { /* index_select */
-  int dim;
-  size_t n;
-  int64_t *index;
-} ckpt_op;
-
 typedef struct ckpt_assignment {
-  char *to, *from;
-  char *rule, *note, *operations; /* for the report; NULL: nothing to say */
-  bool overlap;                   /* only what file and model have in common is copied */
-  ckpt_op *ops;
-  size_t n_ops;
+  char *to;
+  ckpt_strings sources; /* keys of the file, each once; none for a constant */
+  ckpt_expr *expr;      /* what is made of them; NULL: the one source as it is */
+  char *rule, *note;    /* for the report; NULL: nothing to say */
+  bool overlap;         /* only what file and model have in common is copied */
 } ckpt_assignment;
 
 typedef struct ckpt_unfilled { /* a model key that the plan does not fill, and why */
