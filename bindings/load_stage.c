@@ -305,10 +305,32 @@ static ckpt_status verdict(ckpt_stage *s) {
   return s->fault.status;
 }
 
+/* The only condition that needs the bytes; a load that is merely planned leaves it open. */
+static ckpt_status check_twins(ckpt_stage *s, const ckpt_twins *c) {
+  char text[400];
+  bool equal = true;
+  const ckpt_tensor *a = in_dict(s, c->a), *b = in_dict(s, c->b);
+  if (a != NULL && b != NULL) CKPT_TRY(ckpt_tensor_equal(&equal, a, b, s->err));
+  if (equal) return CKPT_OK;
+  snprintf(text, sizeof text, "'%.120s' and '%.120s' stand for one tensor (rule %.40s), but their bytes differ", c->a,
+           c->b, c->rule == NULL ? "?" : c->rule);
+  CKPT_TRY(ckpt_strings_add(&s->record->violations, text, strlen(text), s->err));
+  ckpt_fail(s->err, CKPT_E_CONTRACT, -1, "%s: %s", s->record->path, text);
+  if (s->n_faults++ == 0) s->fault = *s->err;
+  return CKPT_OK;
+}
+
+static ckpt_status check_all_twins(ckpt_stage *s) {
+  const ckpt_load_plan *plan = &s->record->plan;
+  for (size_t i = 0; i < plan->n_checks && !s->dry; i++) CKPT_TRY(check_twins(s, &plan->checks[i]));
+  return CKPT_OK;
+}
+
 ckpt_status ckpt_stage_plan(ckpt_stage *s) {
   const ckpt_load_plan *plan = &s->record->plan;
   CKPT_TRY(copy_violations(s));
   ckpt_status st = stage_model(s);
+  if (st == CKPT_OK) st = check_all_twins(s);
   if (plan->refuse == NULL || st == CKPT_E_NOMEM) CKPT_TRY(st);
   CKPT_TRY(verdict(s));
   if (plan->optimizer != NULL) CKPT_TRY(ckpt_stage_optimizer(s, plan->optimizer));

@@ -195,6 +195,7 @@ static int ask_save(lua_State *L) {
 }
 
 static ckpt_status ask(question *q, lua_CFunction how, ckpt_error *err) {
+  CKPT_TRY(ckpt_read_rules(q->cp, err));
   CKPT_TRY(ckpt_run_view_read(&q->view, q->cp, err));
   ckpt_status st = ckpt_sandbox_call(q->cp->sandbox, how, q, err);
   ckpt_close_source(ckpt_sandbox_state(q->cp->sandbox));

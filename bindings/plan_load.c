@@ -125,6 +125,17 @@ static void read_dropped(lua_State *L, ckpt_load_plan *out) {
   add_text(L, &out->dropped_by, rule == NULL ? "" : rule);
 }
 
+static void read_check(lua_State *L, ckpt_load_plan *out) {
+  int t = lua_gettop(L);
+  if (!lua_istable(L, t)) luaL_error(L, "an entry of 'checks' must be a table { key, key }");
+  ckpt_twins *c = ckpt_plan_grow(L, (void **)&out->checks, &out->n_checks, &out->check_capacity, sizeof *c);
+  lua_rawgeti(L, t, 1);
+  c->a = ckpt_plan_copy(L, "checks");
+  lua_rawgeti(L, t, 2);
+  c->b = ckpt_plan_copy(L, "checks");
+  ckpt_plan_string(L, t, "rule", &c->rule);
+}
+
 static void read_suggestion(lua_State *L, ckpt_load_plan *out) {
   int t = lua_gettop(L);
   if (!lua_istable(L, t)) luaL_error(L, "an entry of 'suggestions' must be a table { text =, matches = }");
@@ -162,6 +173,7 @@ void ckpt_plan_read_load(lua_State *L, ckpt_load_plan *out) {
   each(L, plan, "values", read_group_source, out);
   each(L, plan, "unfilled", read_unfilled, out);
   each(L, plan, "dropped", read_dropped, out);
+  each(L, plan, "checks", read_check, out);
   each(L, plan, "suggestions", read_suggestion, out);
   ckpt_plan_strings(L, plan, "mismatched", &out->mismatched);
   ckpt_plan_strings(L, plan, "violations", &out->violations);
@@ -203,7 +215,13 @@ void ckpt_load_plan_free(ckpt_load_plan *p) {
     free(p->values[i].group);
     free(p->values[i].from);
   }
+  for (size_t i = 0; i < p->n_checks; i++) {
+    free(p->checks[i].a);
+    free(p->checks[i].b);
+    free(p->checks[i].rule);
+  }
   free_lists(p);
+  free(p->checks);
   free(p->assign);
   free(p->unfilled);
   free(p->suggestions);

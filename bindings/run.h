@@ -66,7 +66,9 @@ struct ckpt_checkpointer {
   void (*log)(void *user, ckpt_log_level level, const char *line);
   void *log_user;
   ckpt_sandbox *sandbox;
-  int policy_ref; /* the policy's table in the sandbox's registry */
+  int policy_ref;    /* the policy's table in the sandbox's registry */
+  char *rules_path;  /* the rule file that the option `map` names, NULL: none; */
+  int rules_ref;     /* and what it returned */
   ckpt_slot **slots;
   size_t n_slots, slot_capacity;
   ckpt_strmap slot_index;  /* "group\npath" */
@@ -111,6 +113,9 @@ void ckpt_strings_free(ckpt_strings *s);
 /* Begins the saves of an epoch: metrics that were saved with another one are forgotten. */
 void ckpt_begin_epoch(ckpt_checkpointer *cp, int64_t epoch);
 
+/* Loads the rule file that the option `map` names (KEY.lua), once: the policy gets it as run.rules. */
+ckpt_status ckpt_read_rules(ckpt_checkpointer *cp, ckpt_error *err);
+
 void ckpt_log(const ckpt_checkpointer *cp, ckpt_log_level level, const char *format, ...) CKPT_PRINTF(3, 4);
 
 /* ---- what a save holds ---- */
@@ -149,6 +154,10 @@ typedef struct ckpt_proposal { /* "did you mean" */
   int64_t matches;
 } ckpt_proposal;
 
+typedef struct ckpt_twins { /* sources that a rule takes for one: they must have the same bytes */
+  char *a, *b, *rule;
+} ckpt_twins;
+
 typedef struct ckpt_group_source {
   char *group, *from;
 } ckpt_group_source;
@@ -160,6 +169,8 @@ typedef struct ckpt_load_plan {
   size_t n_assign, assign_capacity;
   ckpt_unfilled *unfilled;
   size_t n_unfilled, unfilled_capacity;
+  ckpt_twins *checks;
+  size_t n_checks, check_capacity;
   ckpt_proposal *suggestions;
   size_t n_suggestions, suggestion_capacity;
   ckpt_group_source *values;

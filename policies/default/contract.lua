@@ -37,9 +37,13 @@ end
 ---@param state ckpt.default.Match
 ---@return string[]
 function M.unused(state)
-  local list = {}
-  for _, entry in ipairs(state.entries) do
-    if not state.used[entry] and entry.from then list[#list + 1] = entry.from end
+  local used, list = {}, {}
+  for _, item in ipairs(state.dropped) do used[item.from] = true end
+  for entry in pairs(state.used) do
+    for _, key in ipairs(entry.sources or { entry.from }) do used[key] = true end
+  end
+  for _, entry in ipairs(state.file_entries) do
+    if not used[entry.from] then list[#list + 1] = entry.from end
   end
   return list
 end

@@ -111,14 +111,15 @@ end
 
 local function plan_of(state, set, count)
   local plan = { select = state.path, assign = state.assign, mismatched = state.mismatched, map = state.map,
-                 unfilled = state.unfilled, dropped = state.dropped, unfired = state.unfired, log = {} }
+                 unfilled = state.unfilled, checks = state.checks, dropped = state.dropped, unfired = state.unfired,
+                 log = {} }
   plan.violations = contract.violations(state, set, count)
   return plan
 end
 
 -- What would match more is looked for only where something is wanting.
-local function add_suggestions(plan, state, set, count, run)
-  if #plan.violations > 0 or #count.needed > 0 then plan.suggestions = suggest.find(state, set, run) end
+local function add_suggestions(plan, state, set, count, run, source)
+  if #plan.violations > 0 or #count.needed > 0 then plan.suggestions = suggest.find(state, set, run, source) end
 end
 
 ---@param policy ckpt.Policy
@@ -138,7 +139,7 @@ function M.plan(policy, run, source)
   elseif set.optimizer then
     plan_optimizer(plan, run, source)
   end
-  add_suggestions(plan, state, set, count, run)
+  add_suggestions(plan, state, set, count, run, source)
   plan.refuse = #plan.violations > 0 and table.concat(plan.violations, "; ") or nil
   return plan
 end

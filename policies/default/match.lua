@@ -169,6 +169,20 @@ function M.same_shape(a, b)
   return true
 end
 
+---How many model keys would get a tensor of their shape from these entries.
+---@param set ckpt.default.LoadSettings
+---@param targets table[]
+---@param entries table[]
+---@return integer
+function M.count(set, targets, entries)
+  local n, taken = 0, {}
+  for i, source in ipairs(M.find_sources(set, targets, M.names(entries))) do
+    local fits = source and entries[source].shape and M.same_shape(targets[i].shape, entries[source].shape)
+    if fits and (set.fanout or not taken[source]) then n, taken[source] = n + 1, true end
+  end
+  return n
+end
+
 -- ---- other shapes ----
 
 -- What stays and what is left out when the corners are laid on each other.
@@ -190,9 +204,23 @@ local function overlap_share(file, model)
   return all == 0 and 1 or common / all
 end
 
+---The expression of the entry under its own operations and some more.
+---@param entry table
+---@param more ckpt.Op[]
+function M.under(entry, more)
+  local expr = entry.expr or entry.from
+  for _, list in ipairs { entry.ops or {}, more } do
+    for _, op in ipairs(list) do
+      local node = table.move(op, 1, #op, 1, {})
+      node.of, expr = expr, node
+    end
+  end
+  return expr
+end
+
 local function fill(state, target, entry, how)
   how = how or {}
-  local expr = how.expr or entry.expr
+  local expr = how.expr or (entry.expr and M.under(entry, {}))
   state.filled[target.name], state.used[entry] = how.share or 1, true
   table.insert(state.assign, { to = target.name, from = not expr and entry.from or nil, expr = expr,
                                ops = not expr and entry.ops or nil, rule = entry.rule, overlap = how.overlap,
@@ -224,21 +252,9 @@ function actions.overlap(state, target, entry)
   fill(state, target, entry, { overlap = true, note = overlap_note(file, model), share = overlap_share(file, model) })
 end
 
--- The expression of the entry under its own operations and some more.
-local function under(entry, more)
-  local expr = entry.expr or entry.from
-  for _, list in ipairs { entry.ops or {}, more } do
-    for _, op in ipairs(list) do
-      local node = table.move(op, 1, #op, 1, {})
-      node.of, expr = expr, node
-    end
-  end
-  return expr
-end
-
 -- Operations of the policy's, after those of the rule.
 local function with_ops(state, target, entry, more)
-  local expr = under(entry, more)
+  local expr = M.under(entry, more)
   local shape, why = ckpt.infer(expr, state.source_dict)
   if shape and M.same_shape(shape, target.shape) then return fill(state, target, entry, { expr = expr }) end
   leave(state, target, entry, "mismatched", shape and ("load.on_mismatch makes %s of it, model %s"):format(
@@ -315,15 +331,17 @@ end
 ---@return ckpt.default.Match?
 ---@return string? why
 function M.match(run, source, set)
-  local path, entries = M.select(set.trees, source)
+  local trees = rules.trees(set, run)
+  local path, entries = M.select(trees, source)
   if not path then
-    return nil, ("there is no state dict in the file (looked at: '%s')"):format(table.concat(set.trees, "', '"))
+    return nil, ("there is no state dict in the file (looked at: '%s')"):format(table.concat(trees, "', '"))
   end
-  local state = { path = path, entries = entries, targets = M.entries(run.model), source_dict = source.state_dict(path),
-                  file_entries = entries, unlisted = {}, dropped = {}, unfired = {}, assign = {}, mismatched = {},
-                  filled = {}, used = {}, unfilled = {}, faults = {} }
+  local state = { path = path, entries = entries, file_entries = entries, source_dict = source.state_dict(path),
+                  targets = M.entries(run.model), checks = {}, unlisted = {}, dropped = {}, unfired = {}, assign = {},
+                  mismatched = {}, filled = {}, used = {}, unfilled = {}, faults = {} }
   M.strip(entries, state.targets, set.strip)
-  if set.map then rules.apply(state, set, run, source) end
+  for _, entry in ipairs(entries) do entry.stripped = entry.name end
+  if set.map then rules.apply(state, set, run, source, M.count) end
   if #state.faults == 0 and set.rgb2bgr then state.faults[1] = convert(state, set) end
   if #state.faults == 0 then align(state, set) else state.unmapped = true end
   return state

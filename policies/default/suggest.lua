@@ -3,30 +3,14 @@
 -- Tried are prefixes that the file's keys begin with, other rule sets, one segment in the place of another, and, for
 -- the few keys that are left, names that differ in a letter or two. Each suggestion says how many model keys would be
 -- matched then; what would not match more is not suggested.
+local library = require "policies.default.library"
 local match = require "policies.default.match"
+local rules = require "policies.default.rules"
 
 local M = {}
 
 local MOST = 4 -- suggestions
 local LIMITS = { keys = 20000, pairs = 2000, targets = 12, sources = 200 } -- beyond that nothing is looked for
-
--- ---- counting ----
-
-local function of_shape(entries, target, source)
-  return source and match.same_shape(target.shape, entries[source].shape)
-end
-
--- How many model keys would get a tensor of their shape if the file's keys had these names.
-local function matches(state, set, source_names)
-  local n, taken = 0, {}
-  for i, source in ipairs(match.find_sources(set, state.targets, source_names)) do
-    local target = state.targets[i]
-    if of_shape(state.file_entries, target, source) and (set.fanout or not taken[source]) then
-      n, taken[source] = n + 1, true
-    end
-  end
-  return n
-end
 
 -- ---- prefixes ----
 
@@ -53,7 +37,7 @@ local function without(entries, prefix)
   local list = {}
   for i, entry in ipairs(entries) do
     local has = entry.from:sub(1, #prefix) == prefix
-    list[i] = has and entry.from:sub(#prefix + 1) or entry.from
+    list[i] = { name = has and entry.from:sub(#prefix + 1) or entry.from, shape = entry.shape }
   end
   return list
 end
@@ -61,14 +45,24 @@ end
 local function try_prefixes(add, state, set)
   for i, prefix in ipairs(prefixes(state.file_entries)) do
     if i > 6 then return end
-    add("--strip " .. prefix, matches(state, set, without(state.file_entries, prefix)))
+    add("--strip " .. prefix, match.count(set, state.targets, without(state.file_entries, prefix)))
   end
 end
 
 local function try_suffixes(add, state, set)
   if set.mode ~= "exact" then return end
   local other = { mode = "suffix", boundary = ".", fanout = set.fanout }
-  add("load.align.mode = 'suffix'", matches(state, other, match.names(state.entries)))
+  add("load.align.mode = 'suffix'", match.count(other, state.targets, state.entries))
+end
+
+-- ---- rule sets ----
+
+local function try_maps(add, state, set, run, source)
+  if set.resuming or #state.file_entries > LIMITS.pairs then return end
+  for _, id in ipairs(library) do
+    local n = rules.try(id, state, set, run, source, match.count)
+    if n then add("--map " .. id, n) end
+  end
 end
 
 -- ---- segments ----
@@ -198,8 +192,10 @@ end
 
 ---@param state ckpt.default.Match
 ---@param set ckpt.default.LoadSettings
+---@param run ckpt.Run
+---@param source ckpt.Source
 ---@return { text: string, matches: integer }[]
-function M.find(state, set)
+function M.find(state, set, run, source)
   local list, now = {}, #state.assign
   local function add(text, n)
     if n > now then list[#list + 1] = { text = text, matches = n, place = #list } end
@@ -208,6 +204,7 @@ function M.find(state, set)
   local targets, sources = left_over(state)
   try_prefixes(add, state, set)
   try_suffixes(add, state, set)
+  try_maps(add, state, set, run, source)
   try_segments(add, state, set, targets, sources)
   try_letters(add, state, targets, sources)
   return best(list)

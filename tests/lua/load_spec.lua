@@ -2,57 +2,13 @@
 -- fails, however late, leaves every byte as it was.
 
 local ckpt = require "ckpt"
-local gate = require "support.gate"
+local on = require "support.load_run"
 local scratch = require "support.scratch"
 
-local dir
+local path, filled, state_dict, open, bytes_of = on.path, on.filled, on.state_dict, on.open, on.bytes_of
 
-local function path(name) return dir .. "/" .. name end
-
-local function numel(shape)
-  local n = 1
-  for _, size in ipairs(shape) do n = n * size end
-  return n
-end
-
--- Elements start + 1, start + 2, ...
-local function filled(shape, start, dtype)
-  local values = {}
-  for i = 1, numel(shape) do values[i] = start + i end
-  return assert(ckpt.tensor(dtype or "float32", shape, values))
-end
-
-local function state_dict(rows, start)
-  local list = {}
-  for i, row in ipairs(rows) do list[i] = { row[1], filled(row[2], start + 100 * i, row[3]) } end
-  return ckpt.ordered(list)
-end
-
--- Opens a run that pre-trains on `weights` with these fields of `load`, as Lua text.
-local function open(load, rows, options)
-  options = options or {}
-  scratch.write(path "policy.lua", options.policy or ("return { load = %s }"):format(load or "{}"))
-  local cp = assert(ckpt.checkpointer { dir = path "run", policy = path "policy.lua", weights = options.weights or path "w.pth",
-                                        auto_resume = options.auto_resume or false, set = options.set })
-  local bound = {}
-  for i, row in ipairs(rows) do
-    bound[row[1]] = filled(row[2], -1000 * i, row[3])
-    assert(cp:bind("model", row[1], bound[row[1]]))
-  end
-  return cp, bound
-end
-
-local function bytes_of(bound)
-  local all = {}
-  for name, tensor in pairs(bound) do all[name] = tensor:bytes() end
-  return all
-end
-
-before_each(function() dir = scratch.dir() end)
-after_each(function()
-  scratch.remove(dir)
-  gate()
-end)
+before_each(on.enter)
+after_each(on.leave)
 
 local MODEL = { { "net.conv1.weight", { 2, 3, 1, 1 } }, { "net.fc.weight", { 5, 4 } }, { "net.fc.bias", { 5 } } }
 local FILE = { { "conv1.weight", { 2, 3, 1, 1 } }, { "fc.weight", { 5, 4 } }, { "fc.bias", { 5 } } }
