@@ -120,6 +120,8 @@ static ckpt_status load_source(ckpt_load_record **out, ckpt_checkpointer *cp, co
                                const ckpt_candidate *chosen, char **path, bool dry, ckpt_error *err) {
   CKPT_TRY(record_source(out, cp, source, chosen, path, err));
   if (source != NULL) return carry_out(cp, *out, source, dry, err);
+  const char *refuse = (*out)->plan.refuse;
+  if (refuse != NULL) return ckpt_fail(err, CKPT_E_CONTRACT, -1, "%s: %s", cp->path, refuse);
   if (!dry) finish(cp, &(*out)->plan, INT64_MIN, false);
   return CKPT_OK;
 }

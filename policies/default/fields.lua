@@ -9,7 +9,7 @@ local BOOLEANS = { ["true"] = true, ["1"] = true, ["false"] = false, ["0"] = fal
 
 local FIELDS = { "align", "map", "maps", "on_mismatch", "optimizer", "require", "reset", "rgb2bgr", "strip", "vars",
                  "weights" }
-local CONDITIONS = { "bytes", "matched", "max_unexpected", "may_ignore", "may_miss", "must", "parts", "resume" }
+local CONDITIONS = { "bytes", "file", "matched", "max_unexpected", "may_ignore", "may_miss", "must", "parts", "resume" }
 
 -- ---- small helpers ----
 
@@ -87,7 +87,7 @@ end
 local function contract(set, need)
   set.matched, set.resume, set.bytes = need.matched or 0.5, need.resume or 1, need.bytes or 0
   set.must, set.may_miss, set.may_ignore = need.must, need.may_miss, need.may_ignore
-  set.max_unexpected, set.parts = need.max_unexpected, need.parts ~= false
+  set.max_unexpected, set.parts, set.file = need.max_unexpected, need.parts ~= false, need.file
 end
 
 ---@param policy ckpt.Policy

@@ -122,6 +122,17 @@ local function add_suggestions(plan, state, set, count, run, source)
   if #plan.violations > 0 or #count.needed > 0 then plan.suggestions = suggest.find(state, set, run, source) end
 end
 
+---The plan where no file is taken.
+---@param policy ckpt.Policy
+---@param run ckpt.Run
+---@return ckpt.LoadPlan
+function M.scratch(policy, run)
+  local plan = { log = { "Training from scratch." } }
+  if not fields.read(policy, run, "pretrain").file then return plan end
+  plan.refuse = "there is nothing to resume from and no weights are given (load.require.file)"
+  return plan
+end
+
 ---@param policy ckpt.Policy
 ---@param run ckpt.Run
 ---@param source ckpt.Source

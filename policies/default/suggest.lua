@@ -42,11 +42,14 @@ local function without(entries, prefix)
   return list
 end
 
+-- Only the best: with a longer prefix some keys would match too, but not those that matter.
 local function try_prefixes(add, state, set)
+  local most, found = 0, nil
   for i, prefix in ipairs(prefixes(state.file_entries)) do
-    if i > 6 then return end
-    add("--strip " .. prefix, match.count(set, state.targets, without(state.file_entries, prefix)))
+    local n = i <= 8 and match.count(set, state.targets, without(state.file_entries, prefix)) or 0
+    if n > most then most, found = n, prefix end
   end
+  if found then add("--strip " .. found, most) end
 end
 
 local function try_suffixes(add, state, set)
@@ -82,6 +85,27 @@ local function open(list, n, i)
   return table.concat(parts, "."), segment
 end
 
+-- Where a segment stands decides how a rule with a number in it is written.
+local PLACES = {
+  first = '{ "%s{i}%s.{*}", to = "%s{i%s}%s.{2}" }',
+  middle = '{ "{*}.%s{i}%s.{*}", to = "{1}.%s{i%s}%s.{3}" }',
+  last = '{ "{*}.%s{i}%s", to = "{1}.%s{i%s}%s" }',
+}
+
+local function place_of(i, n)
+  if i == 1 and n > 1 then return "first" end
+  return i == n and n > 1 and "last" or i > 1 and "middle" or nil
+end
+
+-- The rule that turns segment a into b: over all numbers where both have one.
+local function rule_text(a, b, place)
+  local head, digits, tail = a:match("^(%a[%a_]*)(%d+)(%a*)$")
+  local head2, digits2, tail2 = b:match("^(%a[%a_]*)(%d+)(%a*)$")
+  if not (place and head and head2) then return ('{ seg = { "%s", "%s" } }'):format(a, b) end
+  local offset = math.tointeger(tonumber(digits2)) - math.tointeger(tonumber(digits))
+  return PLACES[place]:format(head, tail, head2, offset == 0 and "" or ("%+d"):format(offset), tail2)
+end
+
 local function left_over(state)
   local targets, sources = {}, {}
   for _, target in ipairs(state.targets) do
@@ -109,16 +133,18 @@ local function index_targets(targets, lengths, whole)
   return index
 end
 
+-- A vote for each rule that would give this entry the name and the shape of a target.
 local function vote(votes, entry, list, index)
   local seen = {}
   for i = 1, #list do
     local form, segment = open(list, #list, i)
     for _, hit in ipairs(index[form] or {}) do
-      local pair = segment .. "\0" .. hit.segment
-      if segment ~= hit.segment and not seen[pair] and match.same_shape(hit.target.shape, entry.shape) then
-        seen[pair] = true
-        if not votes[pair] then table.insert(votes, { segment, hit.segment, pair = pair }) end
-        votes[pair] = (votes[pair] or 0) + 1
+      local fits = segment ~= hit.segment and match.same_shape(hit.target.shape, entry.shape)
+      local text = fits and rule_text(segment, hit.segment, place_of(i, #list))
+      if text and not seen[text] then
+        seen[text] = true
+        if not votes[text] then table.insert(votes, text) end
+        votes[text] = (votes[text] or 0) + 1
       end
     end
   end
@@ -133,9 +159,7 @@ local function try_segments(add, state, set, targets, sources)
   end
   local index = index_targets(targets, lengths, set.mode == "exact")
   for i, entry in ipairs(sources) do vote(votes, entry, split[i], index) end
-  for _, pair in ipairs(votes) do
-    add(('a rule { seg = { "%s", "%s" } }'):format(pair[1], pair[2]), #state.assign + votes[pair.pair])
-  end
+  for _, text in ipairs(votes) do add("a rule " .. text, #state.assign + votes[text]) end
 end
 
 -- ---- letters ----

@@ -82,8 +82,8 @@ local function short_rule(rule) return rule and "rule " .. text.printable(rule) 
 
 -- What there is to say of an entry beside its shape.
 local function remark(e)
-  if e.status == "missing" then return e.note and text.printable(e.note) or "kept as initialised" end
-  if e.status == "reset" then return "kept as initialised (load.reset)" end
+  if e.status == "missing" then return e.note and text.printable(e.note) or "as initialised" end
+  if e.status == "reset" then return "as initialised (load.reset)" end
   local parts = {}
   if not is_filled(e) then parts[1] = "not loaded" end
   if e.status == "partial" then parts[1] = "in part" end
