@@ -103,6 +103,9 @@ static ckpt_status carry_out(ckpt_checkpointer *cp, ckpt_load_record *r, const c
 static void log_violations(const ckpt_checkpointer *cp, const ckpt_load_record *r) {
   for (size_t i = 0; r->violations.n > 1 && i < r->violations.n; i++)
     ckpt_log(cp, CKPT_LOG_WARNING, "%s: %s", r->path, r->violations.items[i]);
+  for (size_t i = 0; i < r->plan.n_suggestions; i++)
+    ckpt_log(cp, CKPT_LOG_WARNING, "  %s %s (would match %lld)?", i == 0 ? "did you mean" : "or",
+             r->suggestions[i].text, (long long)r->suggestions[i].matches);
 }
 
 static ckpt_status record_source(ckpt_load_record **out, ckpt_checkpointer *cp, const ckpt_checkpoint *source,

@@ -30,7 +30,7 @@ local function prefixes(entries)
     if count[a] ~= count[b] then return count[a] > count[b] end
     return a < b
   end)
-  return order
+  return order, count
 end
 
 local function without(entries, prefix)
@@ -42,12 +42,15 @@ local function without(entries, prefix)
   return list
 end
 
--- Only the best: with a longer prefix some keys would match too, but not those that matter.
+-- Only the best, and only one that many keys have of which at least half would fit: what is left of a name without its
+-- beginning is often the end of another.
 local function try_prefixes(add, state, set)
-  local most, found = 0, nil
-  for i, prefix in ipairs(prefixes(state.file_entries)) do
-    local n = i <= 8 and match.count(set, state.targets, without(state.file_entries, prefix)) or 0
-    if n > most then most, found = n, prefix end
+  local order, count = prefixes(state.file_entries)
+  local least, most, found = math.max(2, #state.file_entries // 10), 0, nil
+  for i = 1, math.min(#order, 8) do
+    local n = match.count(set, state.targets, without(state.file_entries, order[i]))
+    local counts = count[order[i]] >= least and 2 * (n - #state.assign) >= count[order[i]]
+    if counts and n > most then most, found = n, order[i] end
   end
   if found then add("--strip " .. found, most) end
 end
@@ -159,7 +162,9 @@ local function try_segments(add, state, set, targets, sources)
   end
   local index = index_targets(targets, lengths, set.mode == "exact")
   for i, entry in ipairs(sources) do vote(votes, entry, split[i], index) end
-  for _, text in ipairs(votes) do add("a rule " .. text, #state.assign + votes[text]) end
+  for _, text in ipairs(votes) do
+    if votes[text] > 1 then add("a rule " .. text, #state.assign + votes[text]) end
+  end
 end
 
 -- ---- letters ----
@@ -193,8 +198,9 @@ local function nearest(target, sources)
   return found
 end
 
-local function try_letters(add, state, targets, sources)
-  if #sources > LIMITS.sources then return end
+-- For the few that no rule would help.
+local function try_letters(add, state, targets, sources, found)
+  if #sources > LIMITS.sources or #found > 0 then return end
   for i, target in ipairs(targets) do
     local entry = i <= LIMITS.targets and nearest(target, sources)
     if entry then add(("'%s' for '%s'"):format(entry.from, target.name), #state.assign + 1) end
@@ -203,7 +209,7 @@ end
 
 -- ---- all ----
 
--- The best first; a suggestion of one key only if there are none of more.
+-- The best first.
 local function best(list)
   table.sort(list, function(a, b)
     if a.matches ~= b.matches then return a.matches > b.matches end
@@ -226,11 +232,11 @@ function M.find(state, set, run, source)
   end
   if #state.targets > LIMITS.keys or #state.file_entries > LIMITS.keys then return {} end
   local targets, sources = left_over(state)
-  try_prefixes(add, state, set)
-  try_suffixes(add, state, set)
   try_maps(add, state, set, run, source)
   try_segments(add, state, set, targets, sources)
-  try_letters(add, state, targets, sources)
+  try_prefixes(add, state, set)
+  try_suffixes(add, state, set)
+  try_letters(add, state, targets, sources, list)
   return best(list)
 end
 

@@ -145,12 +145,23 @@ end
 
 local function percent(part, whole) return whole == 0 and 100 or 100 * part / whole end
 
-local function print_suggestions(plan)
+local function suggestion_rows(plan)
   local rows = {}
   for i, s in ipairs(plan.suggestions) do
     rows[i] = { i == 1 and "did you mean" or "or", text.printable(s.text), ("(would match %d)"):format(s.matches) }
   end
-  text.print_columns(rows, nil, "  ", 46)
+  return rows
+end
+
+-- In columns if they fit; else the count stands below.
+local function print_suggestions(plan)
+  local rows, widest = suggestion_rows(plan), 0
+  local lines = text.columns(rows)
+  for _, line in ipairs(lines) do widest = math.max(widest, utf8.len(line)) end
+  for i, row in ipairs(rows) do
+    local below = ("  %-12s  %s\n%16s%s"):format(row[1], row[2], "", row[3])
+    text.say(widest <= text.WIDTH and lines[i] or below)
+  end
 end
 
 local function is_refused(plan) return plan.refuse ~= nil or plan.fault ~= nil end
@@ -184,6 +195,7 @@ local function print_text(args, plan)
   text.say(("%s -> model (%s)"):format(from, text.plural(#plan.entries, "key")))
   if plan.mode == "scratch" then
     text.say "the policy takes no file: the model stays as initialised"
+    if is_refused(plan) then print_refusal(plan, args) end
     return
   end
   if plan.map then text.say("rule set " .. text.printable(plan.map)) end
