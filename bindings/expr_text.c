@@ -73,9 +73,9 @@ const char *ckpt_expr_text(char out[CKPT_EXPR_TEXT], const ckpt_expr *e) {
 }
 
 static bool rearranges(const ckpt_expr_node *node) {
-  static const char *const names[] = {"index_select", "slice",   "flip",  "roll",  "transpose", "permute",
-                                      "reshape",      "cast",    "split", "chunk", "unsqueeze", "squeeze",
-                                      "rope_split",   "rope_merge", "cat", "stack"};
+  static const char *const names[] = {"index_select", "slice",      "flip",  "roll",  "transpose", "permute",
+                                      "reshape",      "cast",       "split", "chunk", "unsqueeze", "squeeze",
+                                      "rope_split",   "rope_merge", "cat",   "stack"};
   bool known = node->op == NULL;
   for (size_t i = 0; i < CKPT_COUNTOF(names) && !known; i++) known = strcmp(node->op->name, names[i]) == 0;
   for (size_t i = 0; i < node->n_of && known; i++) known = rearranges(node->of[i]);

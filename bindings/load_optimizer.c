@@ -117,8 +117,10 @@ static ckpt_status stage_named(const char **why, mover *m, ckpt_slot *slot, cons
   int64_t own = source_of(a) == NULL ? -1 : index_of(m, source_of(a));
   int64_t index = own < 0 ? index_of(m, a->to) : own;
   const ckpt_value *v = slot_value(m, index, m->slot);
-  if (index < 0) *why = "the file's optimizer has no parameter of that name";
-  else if (v == NULL || ckpt_value_kind(v) == CKPT_NONE) *why = "the file has no state for it";
+  if (index < 0)
+    *why = "the file's optimizer has no parameter of that name";
+  else if (v == NULL || ckpt_value_kind(v) == CKPT_NONE)
+    *why = "the file has no state for it";
   if (*why != NULL) {
     m->s->kept++;
     return CKPT_OK;
@@ -218,7 +220,8 @@ ckpt_status ckpt_stage_optimizer(ckpt_stage *s, const char *path) {
   m.state = v == NULL ? NULL : ckpt_value_get(v, "state");
   m.groups = v == NULL ? NULL : ckpt_value_get(v, "param_groups");
   if (m.state == NULL || m.groups == NULL || ckpt_value_kind(m.groups) != CKPT_LIST)
-    return ckpt_fail(s->err, CKPT_E_CONTRACT, -1, "%s: there is no optimizer state dict at '%s'", s->record->path, path);
+    return ckpt_fail(s->err, CKPT_E_CONTRACT, -1, "%s: there is no optimizer state dict at '%s'", s->record->path,
+                     path);
   CKPT_TRY(ckpt_parameters(&m.params, &m.n_params, s->cp, s->err));
   m.by_place = calloc(m.n_params + 1, sizeof *m.by_place);
   ckpt_status st = m.by_place == NULL ? ckpt_fail_nomem(s->err, m.n_params * 8) : stage_all(&m);

@@ -134,8 +134,7 @@ static ckpt_status list_entries(ckpt_load_record *r, const ckpt_value *dict, ckp
     r->matched += filled;
     if (!filled) CKPT_TRY(ckpt_strings_add(&r->missing, e->to, strlen(e->to), err));
     const ckpt_value *v = e->source == NULL || e->file_ndim >= 0 ? NULL : ckpt_value_get(dict, e->source);
-    if (v != NULL && ckpt_value_tensor(v) != NULL)
-      CKPT_TRY(ckpt_load_record_source(r, e, ckpt_value_tensor(v), err));
+    if (v != NULL && ckpt_value_tensor(v) != NULL) CKPT_TRY(ckpt_load_record_source(r, e, ckpt_value_tensor(v), err));
   }
   return CKPT_OK;
 }

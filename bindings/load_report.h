@@ -36,7 +36,8 @@ void ckpt_load_record_free(ckpt_load_record *r); /* NULL does nothing */
 ckpt_load_entry *ckpt_load_record_find(const ckpt_load_record *r, const char *to);
 
 /* Notes a source of the file: dtype and shape. */
-ckpt_status ckpt_load_record_source(ckpt_load_record *r, ckpt_load_entry *e, const ckpt_tensor *source, ckpt_error *err);
+ckpt_status ckpt_load_record_source(ckpt_load_record *r, ckpt_load_entry *e, const ckpt_tensor *source,
+                                    ckpt_error *err);
 
 /* A note that is the record's own. */
 ckpt_status ckpt_load_record_note(ckpt_load_record *r, const char **note, const char *text, ckpt_error *err);
@@ -49,8 +50,8 @@ ckpt_status ckpt_load_record_finish(ckpt_load_record *r, const ckpt_value *dict,
                                     ckpt_error *err);
 
 /*
- * Asks the policy, opens what it chooses, readies everything; and, unless `dry`, writes it. *out is NULL where there was
- * no plan to record; after a failure it tells what was found until then. Free it.
+ * Asks the policy, opens what it chooses, readies everything; and, unless `dry`, writes it. *out is NULL where there
+ * was no plan to record; after a failure it tells what was found until then. Free it.
  */
 ckpt_status ckpt_load_run(ckpt_load_record **out, ckpt_checkpointer *cp, bool dry, ckpt_error *err);
 

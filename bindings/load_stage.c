@@ -36,8 +36,7 @@ static ckpt_status check_pair(ckpt_stage *s, const char *what, const ckpt_tensor
   shape_text(a, sizeof a, from);
   shape_text(b, sizeof b, to);
   bool fits = overlap ? ckpt_tensor_ndim(to) == ckpt_tensor_ndim(from) : ckpt_tensor_same_shape(to, from);
-  if (!fits)
-    return ckpt_fail(s->err, CKPT_E_SHAPE, -1, "%s: '%s' is %s in the file and %s here", path, what, a, b);
+  if (!fits) return ckpt_fail(s->err, CKPT_E_SHAPE, -1, "%s: '%s' is %s in the file and %s here", path, what, a, b);
   if (ckpt_tensor_is_meta(from))
     return ckpt_fail(s->err, CKPT_E_SHAPE, -1, "%s: '%s' is a meta tensor, it has no data", path, what);
   if (ckpt_tensor_dtype(to) != ckpt_tensor_dtype(from) &&
@@ -242,6 +241,7 @@ static ckpt_status describe(ckpt_stage *s, ckpt_load_entry *e, const ckpt_assign
 static ckpt_status stage_entry(ckpt_stage *s, ckpt_load_entry *e, const ckpt_assignment *a) {
   ckpt_tensor *t = NULL;
   const ckpt_slot *slot = ckpt_slot_find(s->cp, "model", a->to);
+  if (slot == NULL) return ckpt_fail_nomem(s->err, strlen(a->to)); /* the entry is there, so is the slot */
   CKPT_TRY(describe(s, e, a));
   ckpt_status st = ckpt_stage_result(&t, s, a, in_dict, s);
   if (st == CKPT_OK) st = ckpt_stage_tensor(s, a->to, slot->tensor, t, a->overlap);

@@ -27,11 +27,11 @@ typedef struct ckpt_stage {
   size_t n_moves, move_capacity;
   ckpt_setting *settings;
   size_t n_settings, setting_capacity;
-  size_t kept;             /* bound things that the file does not have */
-  size_t n_faults;         /* model keys whose source cannot go where the plan wants it */
-  ckpt_error fault;        /* the first of them */
-  const ckpt_value *dict;  /* the file's state dict */
-  ckpt_strmap by_target;   /* model key -> place in the plan's assignments */
+  size_t kept;            /* bound things that the file does not have */
+  size_t n_faults;        /* model keys whose source cannot go where the plan wants it */
+  ckpt_error fault;       /* the first of them */
+  const ckpt_value *dict; /* the file's state dict */
+  ckpt_strmap by_target;  /* model key -> place in the plan's assignments */
   ckpt_error *err;
 } ckpt_stage;
 

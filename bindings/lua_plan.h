@@ -18,7 +18,8 @@ void ckpt_lua_push_report(lua_State *L, const ckpt_load_report *r);
 
 void ckpt_lua_open_answer(lua_State *L);
 
-int ckpt_lua_plan_load(lua_State *L); /* cp:plan_load() -> the report of cp:load(), and { select, refuse, fault, log } */
+int ckpt_lua_plan_load(
+    lua_State *L); /* cp:plan_load() -> the report of cp:load(), and { select, refuse, fault, log } */
 int ckpt_lua_plan_save(
     lua_State *L);                /* cp:plan_save(epoch [, best]) -> { file, aliases, retire, result, reuse, log } */
 int ckpt_lua_kept(lua_State *L);  /* cp:kept() -> list of { file, why }, of the policy's function `kept` */

@@ -1,6 +1,6 @@
 /*
- * plan_read.h - reading the fields of a table that a policy returned. All raise on what is wrong, with the field's name;
- * what they allocate hangs on the structure that the caller frees.
+ * plan_read.h - reading the fields of a table that a policy returned. All raise on what is wrong, with the field's
+ * name; what they allocate hangs on the structure that the caller frees.
  */
 #ifndef CKPT_PLAN_READ_H
 #define CKPT_PLAN_READ_H

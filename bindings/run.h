@@ -66,9 +66,9 @@ struct ckpt_checkpointer {
   void (*log)(void *user, ckpt_log_level level, const char *line);
   void *log_user;
   ckpt_sandbox *sandbox;
-  int policy_ref;    /* the policy's table in the sandbox's registry */
-  char *rules_path;  /* the rule file that the option `map` names, NULL: none; */
-  int rules_ref;     /* and what it returned */
+  int policy_ref;   /* the policy's table in the sandbox's registry */
+  char *rules_path; /* the rule file that the option `map` names, NULL: none; */
+  int rules_ref;    /* and what it returned */
   ckpt_slot **slots;
   size_t n_slots, slot_capacity;
   ckpt_strmap slot_index;  /* "group\npath" */
@@ -238,8 +238,8 @@ ckpt_status ckpt_open_policy_library(ckpt_sandbox *s, ckpt_error *err);
 
 /* ---- finding out, without doing (for `ckpt plan`) ---- */
 
-/* Opens the candidates in order; *source is NULL for scratch. Each refused one is logged. Free *path and, with a source,
- * chosen->file. */
+/* Opens the candidates in order; *source is NULL for scratch. Each refused one is logged. Free *path and, with a
+ * source, chosen->file. */
 ckpt_status ckpt_choose_source(ckpt_checkpoint **source, char **path, ckpt_candidate *chosen, ckpt_checkpointer *cp,
                                ckpt_error *err);
 

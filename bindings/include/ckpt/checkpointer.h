@@ -148,13 +148,13 @@ typedef struct ckpt_load_report {
   const char *const *mismatched; /* model keys whose source has another shape: "key: file [..], model [..]" */
   const char *map;               /* the rule set and how it was chosen, or NULL */
   size_t n_entries, n_dropped, n_unfired, n_violations, n_suggestions, n_parameters;
-  const ckpt_load_entry *entries;           /* one for each tensor of the model, in the order of binding */
-  const char *const *dropped;               /* "key (rule id)": file keys that a rule dropped */
-  const char *const *unfired;               /* rules that met no key */
-  const char *const *violations;            /* conditions of the contract that are not met, one sentence each */
-  const ckpt_load_suggestion *suggestions;  /* the best first */
-  const ckpt_load_parameter *parameters;    /* of the optimizer, those with bound slots */
-  int64_t bytes, matched_bytes;             /* of the model's tensors, and of what was filled of them */
+  const ckpt_load_entry *entries;          /* one for each tensor of the model, in the order of binding */
+  const char *const *dropped;              /* "key (rule id)": file keys that a rule dropped */
+  const char *const *unfired;              /* rules that met no key */
+  const char *const *violations;           /* conditions of the contract that are not met, one sentence each */
+  const ckpt_load_suggestion *suggestions; /* the best first */
+  const ckpt_load_parameter *parameters;   /* of the optimizer, those with bound slots */
+  int64_t bytes, matched_bytes;            /* of the model's tensors, and of what was filled of them */
 } ckpt_load_report;
 
 /*
