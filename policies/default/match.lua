@@ -218,13 +218,16 @@ function M.under(entry, more)
   return expr
 end
 
+local PLAIN = {}
+
 local function fill(state, target, entry, how)
-  how = how or {}
+  how = how or PLAIN
   local expr = how.expr or (entry.expr and M.under(entry, {}))
   state.filled[target.name], state.used[entry] = how.share or 1, true
-  table.insert(state.assign, { to = target.name, from = not expr and entry.from or nil, expr = expr,
-                               ops = not expr and entry.ops or nil, rule = entry.rule, overlap = how.overlap,
-                               note = how.note })
+  local a = { to = target.name } -- a constructor would make room for the fields that are nil, 100,000 times
+  if expr then a.expr = expr else a.from, a.ops = entry.from, entry.ops end
+  a.rule, a.overlap, a.note = entry.rule, how.overlap, how.note
+  state.assign[#state.assign + 1] = a
 end
 
 local function leave(state, target, entry, status, why)
@@ -255,6 +258,7 @@ end
 -- Operations of the policy's, after those of the rule.
 local function with_ops(state, target, entry, more)
   local expr = M.under(entry, more)
+  state.source_dict = state.source_dict or state.source.state_dict(state.path)
   local shape, why = ckpt.infer(expr, state.source_dict)
   if shape and M.same_shape(shape, target.shape) then return fill(state, target, entry, { expr = expr }) end
   leave(state, target, entry, "mismatched", shape and ("load.on_mismatch makes %s of it, model %s"):format(
@@ -336,11 +340,10 @@ function M.match(run, source, set)
   if not path then
     return nil, ("there is no state dict in the file (looked at: '%s')"):format(table.concat(trees, "', '"))
   end
-  local state = { path = path, entries = entries, file_entries = entries, source_dict = source.state_dict(path),
+  local state = { path = path, entries = entries, file_entries = entries, source = source,
                   targets = M.entries(run.model), checks = {}, unlisted = {}, dropped = {}, unfired = {}, assign = {},
                   mismatched = {}, filled = {}, used = {}, unfilled = {}, faults = {} }
   M.strip(entries, state.targets, set.strip)
-  for _, entry in ipairs(entries) do entry.stripped = entry.name end
   if set.map then rules.apply(state, set, run, source, M.count) end
   if #state.faults == 0 and set.rgb2bgr then state.faults[1] = convert(state, set) end
   if #state.faults == 0 then align(state, set) else state.unmapped = true end

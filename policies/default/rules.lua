@@ -34,20 +34,39 @@ function M.trees(set, run)
   return map.select or set.trees
 end
 
-local function sources_of(entries, field)
+local function sources_of(entries)
   local list = {}
   for i, entry in ipairs(entries) do
-    list[i] = { name = entry[field or "name"], shape = entry.shape, dtype = entry.dtype }
+    list[i] = { name = entry.name, shape = entry.shape, dtype = entry.dtype }
   end
   return list
 end
 
+local function index(entries)
+  local by_key = {}
+  for _, entry in ipairs(entries) do by_key[entry.name] = true end
+  return by_key
+end
+
+-- Whether a set is out of the question: a key that it must have, said wholly, is not there. Spares large files work.
+local function lacks_key(map, by_key)
+  local keys = type(map.detect) == "table" and not map.peel and map.detect.keys or {}
+  for _, key in ipairs(keys) do
+    if not key:find("[{:]") and not by_key[key] then return true end
+  end
+  return false
+end
+
 -- Sets that cannot be compiled fit nothing here: who names such a set is told what is wrong with it.
+local function fits(map, entries, by_key)
+  return not lacks_key(map, by_key) and engine.detect({ map }, sources_of(entries)) ~= nil
+end
+
 local function detect(maps, entries)
-  local sources = sources_of(entries)
+  local by_key = index(entries)
   for _, id in ipairs(maps) do
     local map = type(id) == "table" and id or by_name(id)
-    if engine.detect({ map }, sources) then return map end
+    if fits(map, entries, by_key) then return map end
   end
   return nil
 end
@@ -195,7 +214,7 @@ local function trial_of(state)
   local trial = { entries = {}, targets = state.targets, faults = {}, unlisted = {}, dropped = {}, unfired = {},
                   checks = {} }
   for i, entry in ipairs(state.file_entries) do
-    trial.entries[i] = { from = entry.from, name = entry.stripped, shape = entry.shape, dtype = entry.dtype }
+    trial.entries[i] = { from = entry.from, name = entry.name, shape = entry.shape, dtype = entry.dtype }
   end
   return trial
 end
@@ -233,7 +252,8 @@ end
 ---@return integer?
 function M.try(id, state, set, run, source, count)
   local ok, map = pcall(by_name, id)
-  if not ok or not engine.detect({ map }, sources_of(state.file_entries, "stripped")) then return nil end
+  state.by_key = state.by_key or index(state.file_entries)
+  if not ok or not fits(map, state.file_entries, state.by_key) then return nil end
   local trial = trial_of(state)
   use(trial, set, run, source, map)
   if #trial.faults > 0 then return nil end

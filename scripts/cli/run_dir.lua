@@ -6,6 +6,9 @@ local ckpt = require "ckpt"
 
 local M = {}
 
+-- Who asks on the command line waits for the answer: files of some 100,000 tensors are planned too.
+local MEMORY, STEPS = 1 << 30, 2000000000
+
 -- "key=value" as { key, value }; for argparse's convert.
 local function pair(word)
   local key, value = word:match("^([^=]+)=(.*)$")
@@ -38,6 +41,7 @@ function M.open(args, options)
   options.set = {}
   for _, item in ipairs(args.set) do options.set[item[1]] = item[2] end
   options.policy, options.rank = args.policy, 1
+  options.policy_memory, options.policy_steps = MEMORY, STEPS
   return ckpt.checkpointer(options)
 end
 
