@@ -56,6 +56,8 @@ static void push_load_plan(lua_State *L, const ckpt_load_plan *p, const char *fa
   lua_setfield(L, -2, "refuse");
   lua_pushstring(L, fault);
   lua_setfield(L, -2, "fault");
+  lua_pushstring(L, p->contract);
+  lua_setfield(L, -2, "contract");
   lua_pushstring(L, p->select);
   lua_setfield(L, -2, "select");
   lua_pushstring(L, p->optimizer);

@@ -169,6 +169,7 @@ void ckpt_plan_read_load(lua_State *L, ckpt_load_plan *out) {
   out->no_options = !ckpt_plan_bool(L, plan, "optimizer_options", true);
   ckpt_plan_string(L, plan, "refuse", &out->refuse);
   ckpt_plan_string(L, plan, "map", &out->map);
+  ckpt_plan_string(L, plan, "contract", &out->contract);
   each(L, plan, "assign", read_assignment, out);
   each(L, plan, "values", read_group_source, out);
   each(L, plan, "unfilled", read_unfilled, out);
@@ -230,5 +231,6 @@ void ckpt_load_plan_free(ckpt_load_plan *p) {
   free(p->optimizer);
   free(p->refuse);
   free(p->map);
+  free(p->contract);
   *p = (ckpt_load_plan){0};
 }

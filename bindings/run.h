@@ -168,7 +168,7 @@ typedef struct ckpt_group_source {
 } ckpt_group_source;
 
 typedef struct ckpt_load_plan {
-  char *select, *optimizer, *refuse, *map;
+  char *select, *optimizer, *refuse, *map, *contract;
   bool no_options; /* of the optimizer only the state comes back, not the learning rate and the like */
   ckpt_assignment *assign;
   size_t n_assign, assign_capacity;

@@ -205,6 +205,7 @@
 ---@field values? { group: string, from: string }[]
 ---@field next_epoch? integer
 ---@field refuse? string
+---@field contract? string what is asked for, in a few words
 ---@field violations? string[]
 ---@field suggestions? { text: string, matches: integer }[]
 ---@field log? string[]

@@ -107,6 +107,17 @@ local function check_unexpected(add, state, set)
     set.max_unexpected, names.list(extra, 3)))
 end
 
+---What is asked for, in a few words: "matched >= 0.5, must 2".
+---@param set ckpt.default.LoadSettings
+---@return string
+function M.describe(set)
+  local parts = { ("matched >= %g"):format(set.resuming and set.resume or set.matched) }
+  if not set.resuming and set.bytes > 0 then parts[#parts + 1] = ("bytes >= %g"):format(set.bytes) end
+  if set.must then parts[#parts + 1] = "must " .. names.list(set.must, 2) end
+  if set.max_unexpected then parts[#parts + 1] = ("unexpected <= %d"):format(set.max_unexpected) end
+  return table.concat(parts, ", ")
+end
+
 ---The conditions that are not met, one sentence each, in a fixed order.
 ---@param state ckpt.default.Match
 ---@param set ckpt.default.LoadSettings

@@ -112,7 +112,7 @@ end
 local function plan_of(state, set, count)
   local plan = { select = state.path, assign = state.assign, mismatched = state.mismatched, map = state.map,
                  unfilled = state.unfilled, checks = state.checks, dropped = state.dropped, unfired = state.unfired,
-                 log = {} }
+                 contract = contract.describe(set), log = {} }
   plan.violations = contract.violations(state, set, count)
   return plan
 end

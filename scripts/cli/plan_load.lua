@@ -34,7 +34,7 @@ end
 
 local ORDER = {
   "file", "mode", "select", "map", "model_keys", "matched", "bytes", "matched_bytes", "assign", "entries", "missing",
-  "unexpected", "mismatched", "dropped", "unfired", "violations", "suggestions", "refuse", "fault", "log",
+  "unexpected", "mismatched", "dropped", "unfired", "contract", "violations", "suggestions", "refuse", "fault", "log",
 }
 local ROW_ORDER = { "to", "from", "shape", "operations", "rule" }
 local ENTRY_ORDER = {
@@ -66,7 +66,7 @@ local function print_json(args, plan)
     file = plan.path or args.load or json.null, mode = plan.mode, select = plan.select or json.null,
     map = plan.map or json.null, model_keys = #plan.entries, assign = assigned(plan),
     entries = objects(ENTRY_ORDER, plan.entries), suggestions = objects(SUGGESTION_ORDER, plan.suggestions),
-    refuse = plan.refuse or json.null, fault = plan.fault or json.null,
+    contract = plan.contract or json.null, refuse = plan.refuse or json.null, fault = plan.fault or json.null,
   }
   for _, name in ipairs(ORDER) do
     if fields[name] == nil then fields[name] = plan[name] end
@@ -178,7 +178,7 @@ end
 
 local function print_verdict(plan, args)
   if is_refused(plan) then return print_refusal(plan, args) end
-  text.say "contract: ok"
+  text.say(text.wrap("contract: " .. (plan.contract and text.printable(plan.contract) .. ": " or "") .. "ok", "  "))
   print_suggestions(plan)
 end
 

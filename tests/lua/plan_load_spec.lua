@@ -56,7 +56,7 @@ matched 3 of 5 keys, 73.3 % of the bytes
 missing: extra.bias, cls.weight
 dropped: junk (rule 1.2)
 rules that met no key: 1.3
-contract: ok
+contract: matched >= 0.5: ok
 ]], says(0, "--policy", "@policy.lua"))
     local value = json(0, "--policy", "@policy.lua")
     assert.same({ to = "head.weight", status = "partial", source = "head.weight", file_shape = { 2, 4 }, file_dtype = "float32",
