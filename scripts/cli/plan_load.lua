@@ -113,13 +113,28 @@ local function shown_entries(entries, all)
   return shown, hidden
 end
 
--- A remark that does not fit beside its row stands below it.
-local function print_row(line, width, note)
+-- A remark that does not fit beside its row stands below it; a mere rule is then left to the JSON.
+local function print_row(line, width, e)
+  local note = remark(e)
   if note == "" then return text.say(line) end
-  local beside = text.pad(line, width) .. "  " .. note
-  if utf8.len(beside) <= text.WIDTH then return text.say(beside) end
+  local last = line:match("[^\n]*$")
+  if math.max(width, utf8.len(last)) + 2 + utf8.len(note) <= text.WIDTH then
+    return text.say(line .. (" "):rep(width - utf8.len(last)) .. "  " .. note)
+  end
   text.say(line)
-  text.say(text.wrap(note, "      ", "      "))
+  if not is_plain(e) then text.say(text.wrap(note, "      ", "      ")) end
+end
+
+-- Names too long for one line: the model's key, and below it what fills it.
+local function two_lines(rows)
+  local lower, width = {}, 0
+  for i, row in ipairs(rows) do lower[i] = { row[2], row[3] } end
+  local lines = text.columns(lower, nil, "      ", 46)
+  for i, line in ipairs(lines) do
+    width = math.max(width, utf8.len(line))
+    lines[i] = "  " .. rows[i][1] .. "\n" .. line
+  end
+  return lines, width
 end
 
 local function print_rows(plan, all)
@@ -127,8 +142,9 @@ local function print_rows(plan, all)
   local rows, width = {}, 0
   for i, e in ipairs(shown) do rows[i] = row_of(e) end
   local lines = text.columns(rows, nil, "  ", 46)
-  for _, line in ipairs(lines) do width = math.max(width, math.min(utf8.len(line), 60)) end
-  for i, line in ipairs(lines) do print_row(line, width, remark(shown[i])) end
+  for _, line in ipairs(lines) do width = math.max(width, utf8.len(line)) end
+  if width > text.WIDTH then lines, width = two_lines(rows) end
+  for i, line in ipairs(lines) do print_row(line, width, shown[i]) end
   if hidden > 0 then text.say(("  ... %d more (--all)"):format(hidden)) end
 end
 

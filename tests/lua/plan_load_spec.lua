@@ -78,6 +78,15 @@ contract: matched >= 0.5: ok
     assert.equal(5, #json(1, "--policy", "@policy.lua").violations)
   end)
 
+  it("puts names that are too long for one line above what fills them", function()
+    local long = ("backbone.bottom_up.stage%d.very_long_name_of_a_block.conv.weight")
+    save("w.pth", { { "conv0.conv.weight", { 2 } }, { "conv1.conv.weight", { 2, 3 } } })
+    model { { long:format(0), { 2 } }, { long:format(1), { 2, 3 } } }
+    scratch.write(cli.path "mine.lua", ([[return { id = "mine", stages = { { { "conv{i}.{*}",
+      to = "%s" } } } }]]):format(long:gsub("%%d", "{i}")))
+    assert.matches("\n  " .. long:format(1) .. "\n      <- conv1.conv.weight  2x3  rule 1.1\n", says(0, "--map", "@mine.lua"), 1, true)
+  end)
+
   it("takes a rule file and a prefix", function()
     save("w.pth", { { "module.x.a", { 2 } }, { "x.b", { 3 } } })
     model { { "y.a", { 2 } }, { "y.b", { 3 } } }
