@@ -141,11 +141,13 @@ static void read_save_plan(question *q, lua_State *L) {
   int plan = lua_gettop(L);
   if (!lua_istable(L, plan)) luaL_error(L, "%s must return a table, not %s", q->function, luaL_typename(L, plan));
   ckpt_plan_string(L, plan, "file", &out->file);
+  ckpt_plan_string(L, plan, "reason", &out->reason);
   out->reuse = ckpt_plan_bool(L, plan, "reuse", false);
   out->result = ckpt_plan_bool(L, plan, "result", false);
   out->no_ledger = !ckpt_plan_bool(L, plan, "ledger", true);
   ckpt_plan_strings(L, plan, "aliases", &out->aliases);
   ckpt_plan_strings(L, plan, "retire", &out->retire);
+  ckpt_plan_strings(L, plan, "why", &out->why);
   ckpt_plan_strings(L, plan, "log", &out->log);
   lua_getfield(L, plan, "parts");
   out->all_parts = lua_isnil(L, -1);
@@ -250,8 +252,10 @@ void ckpt_save_plan_free(ckpt_save_plan *p) {
   for (size_t i = 0; i < p->n_set; i++) free(p->set[i].string);
   free(p->set);
   free(p->file);
+  free(p->reason);
   ckpt_strings_free(&p->aliases);
   ckpt_strings_free(&p->retire);
+  ckpt_strings_free(&p->why);
   ckpt_strings_free(&p->parts);
   ckpt_strings_free(&p->log);
   ckpt_document_release(p->extra);

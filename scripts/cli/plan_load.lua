@@ -11,6 +11,7 @@ local M = {}
 
 local SHOWN = 12
 local NO_RUN = "/nonexistent/ckpt-plan" -- weights that are loaded belong to no run
+local MEMORY, STEPS = 1 << 30, 2000000000 -- of the policy: files of 100,000 tensors are planned too
 
 -- ---- asking ----
 
@@ -19,7 +20,8 @@ local function ask(args, model)
   if args.dir then
     cp, message, code = run_dir.open_existing(args)
   else
-    cp, message, code = run_dir.open(args, { dir = NO_RUN, weights = args.load, auto_resume = false })
+    cp, message, code = run_dir.open(args, { dir = NO_RUN, weights = args.load, auto_resume = false,
+                                             policy_memory = MEMORY, policy_steps = STEPS })
   end
   if not cp then return nil, message, code end
   for _, entry in ipairs(model) do
