@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <time.h>
 
-#include "run.h"
+#include "load_report.h"
 
 void ckpt_log(const ckpt_checkpointer *cp, ckpt_log_level level, const char *format, ...) {
   char line[1024];
@@ -150,14 +150,12 @@ void ckpt_checkpointer_close(ckpt_checkpointer *cp) {
   ckpt_slots_free(cp);
   ckpt_strings_free(&cp->option_names);
   ckpt_strings_free(&cp->option_values);
-  ckpt_strings_free(&cp->missing);
-  ckpt_strings_free(&cp->unexpected);
-  ckpt_strings_free(&cp->mismatched);
+  ckpt_load_record_free(cp->record);
   for (size_t i = 0; i < cp->n_metrics; i++) free(cp->metrics[i].name);
   free(cp->metrics);
   free(cp->metric_epochs);
-  free(cp->loaded);
   free(cp->path);
+  free(cp->rules_path);
   free(cp->policy);
   free(cp->weights);
   free(cp);
@@ -208,6 +206,35 @@ void ckpt_begin_epoch(ckpt_checkpointer *cp, int64_t epoch) {
     cp->metric_epochs[kept++] = epoch;
   }
   cp->n_metrics = kept;
+}
+
+static const char *option(const ckpt_checkpointer *cp, const char *key) {
+  for (size_t i = 0; i < cp->option_names.n; i++)
+    if (strcmp(cp->option_names.items[i], key) == 0) return cp->option_values.items[i];
+  return NULL;
+}
+
+/* A name in maps/ has no suffix. */
+static const char *rule_file(const ckpt_checkpointer *cp) {
+  const char *map = option(cp, "map");
+  size_t n = map == NULL ? 0 : strlen(map);
+  return n > 4 && strcmp(map + n - 4, ".lua") == 0 ? map : NULL;
+}
+
+ckpt_status ckpt_read_rules(ckpt_checkpointer *cp, ckpt_error *err) {
+  const char *path = rule_file(cp);
+  if (path == NULL || (cp->rules_path != NULL && strcmp(path, cp->rules_path) == 0)) return CKPT_OK;
+  char *copy = strdup(path);
+  if (copy == NULL) return ckpt_fail_nomem(err, strlen(path) + 1);
+  ckpt_status st = ckpt_sandbox_load(&cp->rules_ref, cp->sandbox, path, err);
+  if (st == CKPT_E_NOTFOUND) ckpt_fail(err, st, -1, "%s: there is no such rule file", path);
+  if (st != CKPT_OK) {
+    free(copy);
+    return st;
+  }
+  free(cp->rules_path);
+  cp->rules_path = copy;
+  return CKPT_OK;
 }
 
 static void remove_option(ckpt_checkpointer *cp, size_t i) {

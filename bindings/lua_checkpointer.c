@@ -173,26 +173,15 @@ static int set_step(lua_State *L) {
 
 /* ---- load and save ---- */
 
-static void push_report(lua_State *L, const ckpt_load_report *r) {
-  static const char *const modes[] = {"scratch", "pretrain", "resume"};
-  lua_newtable(L);
-  lua_pushstring(L, modes[r->mode]);
-  lua_setfield(L, -2, "mode");
-  lua_pushstring(L, r->path);
-  lua_setfield(L, -2, "path");
-  lua_pushinteger(L, (lua_Integer)r->matched);
-  lua_setfield(L, -2, "matched");
-  ckpt_lua_set_list(L, "missing", r->missing, r->n_missing);
-  ckpt_lua_set_list(L, "unexpected", r->unexpected, r->n_unexpected);
-  ckpt_lua_set_list(L, "mismatched", r->mismatched, r->n_mismatched);
-}
-
+/* cp:load() -> report; or nil, message, code and, where the contract is not met, the report */
 static int load(lua_State *L) {
   ckpt_error err;
   ckpt_load_report report;
-  if (ckpt_load(check(L)->cp, &report, &err) != CKPT_OK) return ckpt_lua_fail(L, &err);
-  push_report(L, &report);
-  return 1;
+  ckpt_status st = ckpt_load(check(L)->cp, &report, &err);
+  int n = st == CKPT_OK ? 0 : ckpt_lua_fail(L, &err);
+  if (st != CKPT_OK && report.n_entries == 0) return n;
+  ckpt_lua_push_report(L, &report);
+  return n + 1;
 }
 
 /* cp:save(epoch) -> true, and whether a file was written; or nil, message, code */

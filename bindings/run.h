@@ -5,8 +5,9 @@
  *   slots.c         what is bound, by group and path
  *   run_document.c  slots -> the document that is saved (PyTorch's optimizer layout)
  *   run_tables.c    run and source as the policy sees them
- *   plan.c          the policy's answers as C structures, checked
- *   run_load.c      candidates, load plan, all-or-nothing transfer into the slots
+ *   plan.c          the policy's answers as C structures, checked (plan_load.c: those about a load)
+ *   run_load.c      candidates, load plan, all-or-nothing transfer into the slots (load_stage.h: what is made ready)
+ *   load_report.c   what a load did, for each tensor of the model
  *   run_ask.c       further questions to the policy: is a save due, what is kept, what may go
  *   run_save.c      save plan, publish, aliases, ledger, retirement
  *   run_model.c     a run's directory in memory, for saves that are only played
@@ -20,6 +21,7 @@
 #include <stdatomic.h>
 
 #include "checkpoint.h"
+#include "expression.h"
 #include "ledger.h"
 #include "sandbox.h"
 #include "strmap.h"
@@ -59,6 +61,8 @@ typedef struct ckpt_strings {
   size_t n, capacity;
 } ckpt_strings;
 
+typedef struct ckpt_load_record ckpt_load_record; /* load_report.h */
+
 struct ckpt_checkpointer {
   const ckpt_io *io; /* NULL: the system's */
   ckpt_dir *dir;     /* NULL for ranks other than 0 whose directory does not exist */
@@ -71,7 +75,9 @@ struct ckpt_checkpointer {
   void (*log)(void *user, ckpt_log_level level, const char *line);
   void *log_user;
   ckpt_sandbox *sandbox;
-  int policy_ref; /* the policy's table in the sandbox's registry */
+  int policy_ref;   /* the policy's table in the sandbox's registry */
+  char *rules_path; /* the rule file that the option `map` names, NULL: none; */
+  int rules_ref;    /* and what it returned */
   ckpt_slot **slots;
   size_t n_slots, slot_capacity;
   ckpt_strmap slot_index;  /* "group\npath" */
@@ -86,10 +92,8 @@ struct ckpt_checkpointer {
   atomic_bool requested; /* by ckpt_request_save, perhaps in a signal handler */
   bool signal, final;    /* this save was requested; it is the last */
   int policy_failures;
+  ckpt_load_record *record;    /* of the last load; NULL: none */
   struct ckpt_save_plan *done; /* what the last save did */
-  /* the last load's report */
-  ckpt_strings missing, unexpected, mismatched;
-  char *loaded;
 };
 
 /* ckpt_checkpointer_open with a table of its own below the run's directory; NULL: the system's. See io.h. */
@@ -126,6 +130,9 @@ void ckpt_strings_free(ckpt_strings *s);
 /* Begins the saves of an epoch: metrics that were saved with another one are forgotten. */
 void ckpt_begin_epoch(ckpt_checkpointer *cp, int64_t epoch);
 
+/* Loads the rule file that the option `map` names (KEY.lua), once: the policy gets it as run.rules. */
+ckpt_status ckpt_read_rules(ckpt_checkpointer *cp, ckpt_error *err);
+
 void ckpt_log(const ckpt_checkpointer *cp, ckpt_log_level level, const char *format, ...) CKPT_PRINTF(3, 4);
 
 /* ---- what a save holds ---- */
@@ -146,29 +153,47 @@ typedef struct ckpt_candidates {
   size_t n, capacity;
 } ckpt_candidates;
 
-typedef struct ckpt_op { /* index_select */
-  int dim;
-  size_t n;
-  int64_t *index;
-} ckpt_op;
-
 typedef struct ckpt_assignment {
-  char *to, *from;
-  ckpt_op *ops;
-  size_t n_ops;
+  char *to;
+  ckpt_strings sources; /* keys of the file, each once; none for a constant */
+  ckpt_expr *expr;      /* what is made of them; NULL: the one source as it is */
+  char *rule, *note;    /* for the report; NULL: nothing to say */
+  bool overlap;         /* only what file and model have in common is copied */
 } ckpt_assignment;
+
+typedef struct ckpt_unfilled { /* a model key that the plan does not fill, and why */
+  char *to, *from, *rule, *note;
+  ckpt_load_status status;
+} ckpt_unfilled;
+
+typedef struct ckpt_proposal { /* "did you mean" */
+  char *text;
+  int64_t matches;
+} ckpt_proposal;
+
+typedef struct ckpt_twins { /* sources that a rule takes for one: they must have the same bytes */
+  char *a, *b, *rule;
+} ckpt_twins;
 
 typedef struct ckpt_group_source {
   char *group, *from;
 } ckpt_group_source;
 
 typedef struct ckpt_load_plan {
-  char *select, *optimizer, *refuse;
+  char *select, *optimizer, *refuse, *map, *contract;
+  bool no_options; /* of the optimizer only the state comes back, not the learning rate and the like */
   ckpt_assignment *assign;
   size_t n_assign, assign_capacity;
+  ckpt_unfilled *unfilled;
+  size_t n_unfilled, unfilled_capacity;
+  ckpt_twins *checks;
+  size_t n_checks, check_capacity;
+  ckpt_proposal *suggestions;
+  size_t n_suggestions, suggestion_capacity;
   ckpt_group_source *values;
   size_t n_values, value_capacity;
-  ckpt_strings mismatched, log;
+  ckpt_strings mismatched, log, violations, unfired;
+  ckpt_strings dropped, dropped_by; /* file keys, and the rule of each */
   bool has_next_epoch;
   int64_t next_epoch;
 } ckpt_load_plan;
@@ -223,6 +248,7 @@ void ckpt_push_ledger(lua_State *L, const ckpt_ledger *ledger);
 /* The run as ckpt_ask_due shows it: without files, ledger, model, parts and values. */
 void ckpt_push_moment(lua_State *L, const ckpt_checkpointer *cp, const ckpt_ledger *ledger);
 void ckpt_push_run(lua_State *L, const ckpt_checkpointer *cp, const ckpt_run_view *view);
+/* `mode` is "resume", "pretrain" or "scratch". */
 void ckpt_push_source(lua_State *L, const ckpt_checkpoint *source, const char *file, const char *path,
                       const char *mode);
 
@@ -290,7 +316,8 @@ ckpt_status ckpt_model_do(ckpt_model *model, const ckpt_save_plan *plan, const c
 
 /* ---- finding out, without doing (for `ckpt plan`) ---- */
 
-/* Opens the candidates in order; *source is NULL for scratch. Each refused one is logged. */
+/* Opens the candidates in order; *source is NULL for scratch. Each refused one is logged. Free *path and, with a
+ * source, chosen->file. */
 ckpt_status ckpt_choose_source(ckpt_checkpoint **source, char **path, ckpt_candidate *chosen, ckpt_checkpointer *cp,
                                ckpt_error *err);
 

@@ -249,6 +249,9 @@ void ckpt_push_run(lua_State *L, const ckpt_checkpointer *cp, const ckpt_run_vie
   set_strings(L, "parts", cp->groups.items, cp->groups.n);
   set_values(L, cp);
   set_model(L, cp);
+  if (cp->rules_path == NULL) return;
+  lua_rawgeti(L, LUA_REGISTRYINDEX, cp->rules_ref);
+  lua_setfield(L, -2, "rules");
 }
 
 /* ---- source ---- */
@@ -340,6 +343,14 @@ static int source_state_dict(lua_State *L) {
   return 1;
 }
 
+/* What the file says of itself, texts by name: the marks of rule sets are among them. */
+static void set_metadata(lua_State *L, const ckpt_checkpoint *source) {
+  const ckpt_value *v = ckpt_checkpoint_metadata(source);
+  int left = MAX_PLAIN;
+  if (v == NULL || v->kind != CKPT_DICT) return;
+  if (push_plain(L, v, 0, &left)) lua_setfield(L, -2, "metadata");
+}
+
 void ckpt_push_source(lua_State *L, const ckpt_checkpoint *source, const char *file, const char *path,
                       const char *mode) {
   luaL_checkstack(L, 12, "source");
@@ -353,6 +364,7 @@ void ckpt_push_source(lua_State *L, const ckpt_checkpoint *source, const char *f
   set_keys(L, ckpt_checkpoint_root(source));
   if (!push_plain(L, ckpt_checkpoint_root(source), 0, &left)) lua_newtable(L);
   lua_setfield(L, -2, "values");
+  set_metadata(L, source);
   *source_cell(L) = source;
   lua_pushcfunction(L, source_state_dict);
   lua_setfield(L, -2, "state_dict");

@@ -105,7 +105,7 @@ end
 ---@param source ckpt.Source
 ---@return ckpt.LoadPlan
 local function plan_load(policy, run, source)
-  if source.mode == "scratch" then return { log = { "Training from scratch." } } end
+  if source.mode == "scratch" then return load.scratch(policy, run) end
   return load.plan(policy, run, source)
 end
 

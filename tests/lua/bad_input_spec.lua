@@ -232,7 +232,7 @@ local failing_loads = {
   { "takes a key that is not there", "return { select = 'model', assign = { { to = 'w', from = 'x' } } }", "'x'" },
   { "fills a key twice", "local a = { to = 'w', from = 'w' } return { select = 'model', assign = { a, a } }", "twice" },
   { "names an unknown operation", "return { select = 'model', assign = { { to = 'w', from = 'w', ops = { { 'melt' } } } } }",
-    "'melt' is no known operation" },
+    "'melt' is no operation" },
   { "selects outside of a dimension",
     "return { select = 'model', assign = { { to = 'w', from = 'w', ops = { { 'index_select', 0, { 5, 0 } } } } } }", "5" },
   { "changes the shape", "return { select = 'model', assign = { { to = 'w', from = 'w', ops = { { 'index_select', 0, { 0 } } } } } }",
