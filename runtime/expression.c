@@ -187,8 +187,8 @@ done:
   return st;
 }
 
-/* Half of a head's rows. Any number of heads that divides them gives the right shape, and wrong values: where the size of
- * a head is given too, it must agree (llama.cpp#3364). */
+/* Half of a head's rows. Any number of heads that divides them gives the right shape, and wrong values: where the size
+ * of a head is given too, it must agree (llama.cpp#3364). */
 static ckpt_status rope_half(int64_t *half, const ckpt_expr_node *node, const ckpt_tensor *t, ckpt_error *err) {
   int64_t heads = node->integer[0], all;
   int64_t size = ckpt_tensor_ndim(t) > 0 ? ckpt_tensor_shape(t)[0] : 0;
