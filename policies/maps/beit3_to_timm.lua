@@ -1,7 +1,8 @@
--- beit3_to_timm.lua: the image branch (A) of a BEiT-3, as timm's VisionTransformer with norms inside attention and MLP.
+-- beit3_to_timm.lua: the image branch (A) of a BEiT-3, as timm's VisionTransformer with norms inside attention and
+-- MLP.
 --
--- Source: unilm/beit3 and torchscale's multiway layers; the conversion in timm/models/vision_transformer.py. Branch B and the
--- embeddings of words go. torchscale's learnt positions begin at row 2.
+-- Source: unilm/beit3 and torchscale's multiway layers; the conversion in timm/models/vision_transformer.py. Branch
+-- B and the embeddings of words go. torchscale's learnt positions begin at row 2.
 local layer = "beit3.encoder.layers.{i}."
 
 return {

@@ -1,8 +1,9 @@
--- detectron_c2_to_detectron2.lua: Caffe2 Detectron's blobs (ImageNet backbones, C4 and FPN models with box, mask and keypoint
--- heads) as detectron2 names them, below `backbone.bottom_up.` and the like, which suffix alignment finds.
+-- detectron_c2_to_detectron2.lua: Caffe2 Detectron's blobs (ImageNet backbones, C4 and FPN models with box, mask and
+-- keypoint heads) as detectron2 names them, below `backbone.bottom_up.` and the like, which suffix alignment finds.
 --
--- Source: the names that detectron2/checkpoint/c2_model_loading.py leads from and to. A stage sees the names of the one before.
--- Detectron has the background class first and predicts boxes and masks for it; detectron2 has it last, for scores only.
+-- Source: the names that detectron2/checkpoint/c2_model_loading.py leads from and to. A stage sees the names of the
+-- one before. Detectron has the background class first and predicts boxes and masks for it; detectron2 has it last,
+-- for scores only.
 return {
   id = "detectron_c2_to_detectron2", version = 1, from = "detectron", to = "detectron2",
   select = { "blobs", "" },
@@ -12,13 +13,16 @@ return {
     { { "{*}_momentum", drop = true, optional = true } },
     { { sub = { "_", "." } } },
     { { tail = { ".b", ".bias" } }, { tail = { ".w", ".weight" } } },
-    { { tail = { ".bn.s", ".norm.weight" }, optional = true }, { tail = { ".bn.bias", ".norm.bias" }, optional = true },
-      { tail = { ".bn.gamma", ".norm.weight" }, optional = true }, { tail = { ".bn.beta", ".norm.bias" }, optional = true },
+    { { tail = { ".bn.s", ".norm.weight" }, optional = true },
+      { tail = { ".bn.bias", ".norm.bias" }, optional = true },
+      { tail = { ".bn.gamma", ".norm.weight" }, optional = true },
+      { tail = { ".bn.beta", ".norm.bias" }, optional = true },
       { tail = { ".bn.rm", ".norm.running_mean" }, optional = true },
       { tail = { ".bn.riv", ".norm.running_var" }, optional = true },
       { tail = { ".bn.running.mean", ".norm.running_mean" }, optional = true },
       { tail = { ".bn.running.var", ".norm.running_var" }, optional = true },
-      { tail = { ".gn.s", ".norm.weight" }, optional = true }, { tail = { ".gn.bias", ".norm.bias" }, optional = true } },
+      { tail = { ".gn.s", ".norm.weight" }, optional = true },
+      { tail = { ".gn.bias", ".norm.bias" }, optional = true } },
     { -- backbone
       { "conv1.{s}", to = "stem.conv1.{s}" },
       { "res.conv1.norm.{s}", to = "stem.conv1.norm.{s}" },

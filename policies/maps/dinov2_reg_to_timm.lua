@@ -1,7 +1,8 @@
--- dinov2_reg_to_timm.lua: Meta's DINOv2 with four register tokens, as timm's VisionTransformer with `no_embed_class`.
+-- dinov2_reg_to_timm.lua: Meta's DINOv2 with four register tokens, as timm's VisionTransformer with
+-- `no_embed_class`.
 --
--- Source: as dinov2_to_timm. timm adds no position to the class token, so its position is added beforehand: the sum cannot be
--- taken apart again.
+-- Source: as dinov2_to_timm. timm adds no position to the class token, so its position is added beforehand: the sum
+-- cannot be taken apart again.
 return {
   id = "dinov2_reg_to_timm", version = 1, from = "dinov2", to = "timm",
   include = { "dinov2_to_timm" },

@@ -1,6 +1,8 @@
--- dinov2_to_timm.lua: Meta's DINOv2 ViT (S, B, L/14 and g/14 with SwiGLU) without registers, as timm's VisionTransformer.
+-- dinov2_to_timm.lua: Meta's DINOv2 ViT (S, B, L/14 and g/14 with SwiGLU) without registers, as timm's
+-- VisionTransformer.
 --
--- Source: dinov2/models/vision_transformer.py; the conversion in timm/models/vision_transformer.py. Other names are the same.
+-- Source: dinov2/models/vision_transformer.py; the conversion in timm/models/vision_transformer.py. Other names are
+-- the same.
 return {
   id = "dinov2_to_timm", version = 1, from = "dinov2", to = "timm",
   detect = { keys = { "cls_token", "mask_token", "pos_embed", "blocks.0.ls1.gamma" }, none = { "register_tokens" } },

@@ -1,7 +1,9 @@
--- hf_bert_gamma_beta.lua: TensorFlow's names of a LayerNorm's scale and shift in older Hugging Face BERT files, as PyTorch's.
+-- hf_bert_gamma_beta.lua: TensorFlow's names of a LayerNorm's scale and shift in older Hugging Face BERT files, as
+-- PyTorch's.
 --
--- Source: transformers/models/bert/modeling_bert.py. Whole segments below a LayerNorm only: a layer scale is called `gamma` by
--- right (huggingface/transformers#29554). Files of some releases have the buffer position_ids, others do not.
+-- Source: transformers/models/bert/modeling_bert.py. Whole segments below a LayerNorm only: a layer scale is called
+-- `gamma` by right (huggingface/transformers#29554). Files of some releases have the buffer position_ids, others do
+-- not.
 return {
   id = "hf_bert_gamma_beta", version = 1, from = "tensorflow_names", to = "pytorch_names",
   detect = { keys = { "{*}.LayerNorm.gamma", "{*}.LayerNorm.beta" } },

@@ -1,7 +1,8 @@
--- lstm_to_burn.lua: a one-layer, one-way torch.nn.LSTM, as burn's Lstm: a linear layer for each gate, with its input in rows.
--- Asked for by name: a file does not tell which framework it shall go to.
+-- lstm_to_burn.lua: a one-layer, one-way torch.nn.LSTM, as burn's Lstm: a linear layer for each gate, with its input
+-- in rows. Asked for by name: a file does not tell which framework it shall go to.
 --
--- Source: torch/nn/modules/rnn.py (rows: input, forget, cell, output gate); burn-nn's GateController (tracel-ai/burn#1632).
+-- Source: torch/nn/modules/rnn.py (rows: input, forget, cell, output gate); burn-nn's GateController
+-- (tracel-ai/burn#1632).
 local function gates(part)
   local names = {}
   for k, gate in ipairs { "input", "forget", "cell", "output" } do names[k] = ("{1}.%s_gate.%s"):format(gate, part) end

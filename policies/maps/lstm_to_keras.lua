@@ -1,7 +1,7 @@
 -- lstm_to_keras.lua: a one-way torch.nn.LSTM, as Keras LSTM layers: one bias, the gates in columns. By name.
 --
--- Source: torch/nn/modules/rnn.py; keras/src/layers/rnn/lstm.py. Both have input, forget, cell, output gate. torch adds two
--- biases where Keras has one: their sum cannot be taken apart again.
+-- Source: torch/nn/modules/rnn.py; keras/src/layers/rnn/lstm.py. Both have input, forget, cell, output gate. torch
+-- adds two biases where Keras has one: their sum cannot be taken apart again.
 return {
   id = "lstm_to_keras", version = 1, from = "torch_lstm", to = "keras_lstm",
   stages = { {

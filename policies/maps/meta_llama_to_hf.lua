@@ -1,9 +1,10 @@
 -- meta_llama_to_hf.lua: Meta's Llama 1 to 3 (consolidated, one shard), as Hugging Face's LlamaForCausalLM.
 --
--- Source: llama/model.py; transformers/models/llama/convert_llama_weights_to_hf.py. Meta rotates neighbouring pairs of a head,
--- Hugging Face its two halves. Rows of wk belong to the fewer heads of keys: rope_split with the wrong number of heads would
--- give the right shape, so it is told the size of a head too, and n_heads // n_kv instead of n_kv (llama.cpp#3364) is refused.
--- params.json (--config) or --var n_heads=N says how many heads there are; how many of keys, the shapes say, and must agree.
+-- Source: llama/model.py; transformers/models/llama/convert_llama_weights_to_hf.py. Meta rotates neighbouring pairs
+-- of a head, Hugging Face its two halves. Rows of wk belong to the fewer heads of keys: rope_split with the wrong
+-- number of heads would give the right shape, so it is told the size of a head too, and n_heads // n_kv instead of
+-- n_kv (llama.cpp#3364) is refused. params.json (--config) or --var n_heads=N says how many heads there are; how
+-- many of keys, the shapes say, and must agree.
 local layer, out = "layers.{i}.", "model.layers.{i}."
 
 return {
@@ -18,8 +19,10 @@ return {
     n_kv = { config = "n_kv_heads", default = "kv_rows // head_dim" },
   },
   stages = { {
-    { layer .. "attention.wq.weight", to = out .. "self_attn.q_proj.weight", op = { "rope_split", "n_heads", "head_dim" } },
-    { layer .. "attention.wk.weight", to = out .. "self_attn.k_proj.weight", op = { "rope_split", "n_kv", "head_dim" } },
+    { layer .. "attention.wq.weight", to = out .. "self_attn.q_proj.weight",
+      op = { "rope_split", "n_heads", "head_dim" } },
+    { layer .. "attention.wk.weight", to = out .. "self_attn.k_proj.weight",
+      op = { "rope_split", "n_kv", "head_dim" } },
     { layer .. "attention.wv.weight", to = out .. "self_attn.v_proj.weight" },
     { layer .. "attention.wo.weight", to = out .. "self_attn.o_proj.weight" },
     { layer .. "feed_forward.w1.weight", to = out .. "mlp.gate_proj.weight" },

@@ -1,7 +1,8 @@
--- mixtral_merge_experts.lua: Mixtral with a tensor for each expert (transformers 4), as one tensor for all of them (5).
+-- mixtral_merge_experts.lua: Mixtral with a tensor for each expert (transformers 4), as one tensor for all of them
+-- (5).
 --
--- Source: the layouts of transformers/models/mixtral/modeling_mixtral.py before and after. Experts are ordered by number, so the
--- tenth comes after the ninth.
+-- Source: the layouts of transformers/models/mixtral/modeling_mixtral.py before and after. Experts are ordered by
+-- number, so the tenth comes after the ninth.
 local moe, out = "{*}.block_sparse_moe.", "{1}.mlp."
 
 return {

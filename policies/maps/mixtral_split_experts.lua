@@ -1,7 +1,8 @@
--- mixtral_split_experts.lua: Mixtral with one tensor for all experts (transformers 5), as a tensor for each of the eight (4);
--- the other way is mixtral_merge_experts.
+-- mixtral_split_experts.lua: Mixtral with one tensor for all experts (transformers 5), as a tensor for each of the
+-- eight (4); the other way is mixtral_merge_experts.
 --
--- The rows of gate_up_proj, expert by expert, are those of w1 and then of w3: laid flat and cut into sixteen, they are them.
+-- The rows of gate_up_proj, expert by expert, are those of w1 and then of w3: laid flat and cut into sixteen, they
+-- are them.
 local function experts(...)
   local names = {}
   for e = 0, 7 do

@@ -1,7 +1,9 @@
--- openai_clip_vit_to_timm.lua: the image tower of an OpenAI CLIP with a ViT (B/32, B/16, L/14), as timm's VisionTransformer.
+-- openai_clip_vit_to_timm.lua: the image tower of an OpenAI CLIP with a ViT (B/32, B/16, L/14), as timm's
+-- VisionTransformer.
 --
--- Source: clip/model.py; the conversion in timm/models/vision_transformer.py. The text tower has no place there. The projection is
--- a matrix on the right of the features there, a linear layer without bias here, so timm's head has a bias of zeros.
+-- Source: clip/model.py; the conversion in timm/models/vision_transformer.py. The text tower has no place there. The
+-- projection is a matrix on the right of the features there, a linear layer without bias here, so timm's head has a
+-- bias of zeros.
 local block = "visual.transformer.resblocks.{i}."
 
 return {

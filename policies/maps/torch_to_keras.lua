@@ -1,9 +1,10 @@
--- torch_to_keras.lua: PyTorch's layouts and names of convolution, dense, embedding and normalization, as Keras has them; the
--- layers keep their names. By name.
+-- torch_to_keras.lua: PyTorch's layouts and names of convolution, dense, embedding and normalization, as Keras has
+-- them; the layers keep their names. By name.
 --
--- Source: torch/nn/modules; keras/src/layers. A convolution has its channels last (HWIO), a dense layer its input in rows. What
--- is an embedding, and whose bias is a shift, only names can tell: those with `embed`, those called bn, norm, downsample.1.
--- Not for transposed or depthwise convolutions, nor for a dense layer after a flatten (see torchvision_vgg16_to_keras).
+-- Source: torch/nn/modules; keras/src/layers. A convolution has its channels last (HWIO), a dense layer its input in
+-- rows. What is an embedding, and whose bias is a shift, only names can tell: those with `embed`, those called bn,
+-- norm, downsample.1. Not for transposed or depthwise convolutions, nor for a dense layer after a flatten (see
+-- torchvision_vgg16_to_keras).
 return {
   id = "torch_to_keras", version = 1, from = "torch", to = "keras",
   stages = { {

@@ -1,8 +1,9 @@
 -- torchvision_resnet_to_detectron2.lua: ResNet-18 to -152 of torchvision, as detectron2 names its backbone (below
 -- `backbone.bottom_up.`, which suffix alignment finds).
 --
--- Source: torchvision/models/resnet.py; detectron2/modeling/backbone/resnet.py. The classifier has no place there. The network
--- still takes RGB images (INPUT.FORMAT "RGB", pixel statistics of torchvision), or comes through rgb_to_bgr as well.
+-- Source: torchvision/models/resnet.py; detectron2/modeling/backbone/resnet.py. The classifier has no place there.
+-- The network still takes RGB images (INPUT.FORMAT "RGB", pixel statistics of torchvision), or comes through
+-- rgb_to_bgr as well.
 return {
   id = "torchvision_resnet_to_detectron2", version = 1, from = "torchvision", to = "detectron2",
   detect = { keys = { "conv1.weight", "bn1.running_var", "layer1.0.conv1.weight", "layer4.1.bn2.weight" } },
