@@ -1,0 +1,153 @@
+"""maps_values.py CKPT WORK: every rule set on random checkpoints of small models, in TAP. `ckpt convert --map` writes, torch reads,
+and each tensor is compared bit for bit with what maps_reference.py computes; then the inverse, with what there was before."""
+import json
+import os
+import subprocess
+import sys
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+LISTS = os.path.join(HERE, "..", "data", "maps")
+sys.path[:0] = [HERE, LISTS]
+
+import layouts  # noqa: E402
+import numpy  # noqa: E402
+import torch  # noqa: E402
+from maps_models import SAME  # noqa: E402
+from maps_reference import REFERENCE  # noqa: E402
+
+CKPT, WORK = sys.argv[1:3]
+BOTH_WAYS = ["vgg16_reducedfc", "vgg16_reducedfc_rules", "rgb_to_bgr", "torchvision_resnet_to_detectron2", "dinov2_to_timm",
+             "hf_bert_gamma_beta", "meta_llama_to_hf", "hf_llama_to_meta", "phi3_to_llama", "mixtral_merge_experts",
+             "mixtral_split_experts", "lstm_to_burn", "lstm_to_onnx", "weight_norm_to_parametrizations",
+             "parametrizations_to_weight_norm", "torchvision_vgg16_to_keras"]
+LISTED = {"vgg16_reducedfc_rules": ["vgg16_reducedfc"],  # sets that are tried on the keys of others
+          "rgb_to_bgr": ["torchvision_resnet_to_detectron2", "vgg16_reducedfc", "dinov2_to_timm", "openai_clip_vit_to_timm"]}
+results = []
+
+
+def report(ok, what, why=""):
+    results.append(ok)
+    print(f"{'ok' if ok else 'not ok'} {len(results)} - {what}" + (f"\n# {why}" if why and not ok else ""), flush=True)
+
+
+def path(name):
+    return os.path.join(WORK, name)
+
+
+def convert(source, out, name, model, *more):
+    """Runs ckpt; None, or what it said."""
+    argv = [CKPT, "convert", "--map", name, *more]
+    if model.config:
+        with open(path("config.json"), "w", encoding="utf-8") as file:
+            json.dump(model.config, file)
+        argv += ["--config", path("config.json")]
+    run = subprocess.run(argv + [source, out], capture_output=True, text=True)
+    return None if run.returncode == 0 else f"status {run.returncode}: {run.stderr.strip() or run.stdout.strip()}"
+
+
+def random_tensors(model):
+    seed = torch.Generator().manual_seed(len(model.source))
+    return {name: torch.randn(shape, generator=seed, dtype=torch.float32) if dtype == "float32"
+            else torch.randint(0, 1000, shape, generator=seed) for name, shape, dtype in model.source}
+
+
+def differences(got, wanted):
+    """What is missing, too much, or not the same to the last bit."""
+    for key in wanted:
+        if key not in got:
+            yield f"{key} is missing"
+        elif got[key].dtype != wanted[key].dtype or got[key].shape != wanted[key].shape:
+            yield f"{key} is {got[key].dtype} {list(got[key].shape)}, not {wanted[key].dtype} {list(wanted[key].shape)}"
+        elif got[key].contiguous().numpy().tobytes() != wanted[key].contiguous().numpy().tobytes():
+            yield f"{key} has other values"
+    yield from (f"{key} is too much" for key in got if key not in wanted)
+
+
+def compare(what, said, file, wanted):
+    if said:
+        return report(False, what, said)
+    found = list(differences(torch.load(file), wanted))
+    report(not found, f"{what}: {len(wanted)} tensors", "; ".join(found[:5]))
+    return not found
+
+
+def back(name, model, before, after):
+    """The inverse gives what there was before, but for what the set drops."""
+    dropped = {key for key in before if key.endswith(("inv_freq", "rope.freqs", "position_ids", "mask_token"))
+               or (name.endswith("detectron2") and key.startswith("fc."))}
+    what = f"{name}, {model.name}, inverse"
+    said = convert(after, path("back.pth"), name, model, "--inverse")
+    compare(what, said, path("back.pth"), {key: t for key, t in before.items() if key not in dropped})
+
+
+def one(name, model):
+    before, what = random_tensors(model), f"{name}, {model.name}"
+    torch.save(before, path("in.pth"))
+    wanted = REFERENCE[name](before, model)
+    if not compare(what, convert(path("in.pth"), path("out.pth"), name, model), path("out.pth"), wanted):
+        return
+    if name in SAME:
+        report(SAME[name](before, torch.load(path("out.pth")), model), f"{what}: the model computes what it did")
+    if name in BOTH_WAYS:
+        back(name, model, before, path("out.pth"))
+
+
+def blobs(name, model):
+    """Detectron's own file: a pickle of numpy arrays below `blobs`."""
+    before = random_tensors(model)
+    import pickle
+    with open(path("in.pkl"), "wb") as file:
+        pickle.dump({"blobs": {key: numpy.array(t) for key, t in before.items()}, "cfg": "MODEL: {}"}, file, protocol=2)
+    said = convert(path("in.pkl"), path("out.pth"), name, model)
+    compare(f"{name}, {model.name}, from a pickle of blobs", said, path("out.pth"), REFERENCE[name](before, model))
+
+
+def mark():
+    """The second time is refused, and nothing is written."""
+    model = [m for m in layouts.read(os.path.join(LISTS, "torchvision_resnet_to_detectron2.txt")) if m.small][0]
+    torch.save(random_tensors(model), path("in.pth"))
+    said = convert(path("in.pth"), path("once.safetensors"), "rgb_to_bgr", model)
+    twice = convert(path("once.safetensors"), path("twice.safetensors"), "rgb_to_bgr", model)
+    report(said is None and twice is not None and "input_channels" in twice and not os.path.exists(path("twice.safetensors")),
+           "rgb_to_bgr, a second time: refused by its mark", f"{said}; {twice}")
+
+
+WRONG = """return { id = "wrong", include = { "meta_llama_to_hf" }, stages = {},
+  vars = { n_kv = "n_heads // (kv_rows // head_dim)" } }
+"""
+
+
+def wrong_heads():
+    """llama.cpp#3364: n_heads // n_kv in the place of n_kv. The size of a head tells, before a file is made."""
+    with open(path("wrong.lua"), "w", encoding="utf-8") as file:
+        file.write(WRONG)
+    for model in layouts.read(os.path.join(LISTS, "meta_llama_to_hf.txt")):
+        heads, kv = model.vars["H"], model.vars["K"]
+        if not model.small or heads // kv == kv:       # (64, 8): both are 8
+            continue
+        torch.save(random_tensors(model), path("in.pth"))
+        said = convert(path("in.pth"), path("wrong.pth"), path("wrong.lua"), model) or "it was taken"
+        report(f"{heads // kv} heads of {model.vars['A']}" in said and not os.path.exists(path("wrong.pth")),
+               f"({heads}, {kv}) with n_heads // n_kv: refused", said)
+    model.config["n_kv_heads"] = 4
+    torch.save(random_tensors(model), path("in.pth"))
+    said = convert(path("in.pth"), path("wrong.pth"), "meta_llama_to_hf", model) or "it was taken"
+    report("4 heads of" in said and not os.path.exists(path("wrong.pth")), "a config that the shapes belie: refused", said)
+
+
+def main():
+    for name in REFERENCE:
+        for listed in LISTED.get(name, [name]):
+            for model in layouts.read(os.path.join(LISTS, listed + ".txt")):
+                if model.small and not (name == "rgb_to_bgr" and listed.endswith("detectron2") and model.name == "bottleneck"):
+                    one(name, model)
+                if model.small and name == "detectron_c2_to_detectron2":
+                    blobs(name, model)
+    mark()
+    wrong_heads()
+    print(f"1..{len(results)}")
+    return 0 if all(results) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
