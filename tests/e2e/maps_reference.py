@@ -101,7 +101,7 @@ def clip(sd, model):
     v = {key[7:]: t for key, t in sd.items() if key.startswith("visual.")}
     out = {"cls_token": v["class_embedding"][None, None], "pos_embed": v["positional_embedding"][None],
            "patch_embed.proj.weight": v["conv1.weight"], "head.weight": v["proj"].t(),
-           "head.bias": torch.zeros(v["proj"].shape[1])}
+           "head.bias": torch.zeros(v["proj"].shape[1], dtype=torch.float32)}
     for kind in ("weight", "bias"):
         out[f"norm_pre.{kind}"], out[f"norm.{kind}"] = v[f"ln_pre.{kind}"], v[f"ln_post.{kind}"]
         for i in range(model.vars["L"]):
