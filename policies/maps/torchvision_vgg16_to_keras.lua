@@ -10,7 +10,8 @@ return {
   lookup = {
     conv = { [0] = "block1_conv1", [2] = "block1_conv2", [5] = "block2_conv1", [7] = "block2_conv2",
       [10] = "block3_conv1", [12] = "block3_conv2", [14] = "block3_conv3", [17] = "block4_conv1",
-      [19] = "block4_conv2", [21] = "block4_conv3", [24] = "block5_conv1", [26] = "block5_conv2", [28] = "block5_conv3" },
+      [19] = "block4_conv2", [21] = "block4_conv3", [24] = "block5_conv1",
+      [26] = "block5_conv2", [28] = "block5_conv3" },
     dense = { [0] = "fc1", [3] = "fc2", [6] = "predictions" },
   },
   vars = { fc1 = { dim = { "classifier.0.weight", 0 } }, channels = { dim = { "features.28.weight", 0 } } },

@@ -28,11 +28,10 @@ def vgg16_reducedfc(sd, _):
 
 @reference("rgb_to_bgr")
 def rgb_to_bgr(sd, _):
-    first = [key for key, t in sd.items() if t.dim() == 4 and t.shape[1] == 3]
-    assert len(first) == 1, first
+    first = next(key for key, t in sd.items() if t.dim() == 4)  # where the image comes in
     out = dict(sd)
-    red, green, blue = sd[first[0]].unbind(1)
-    out[first[0]] = torch.stack([blue, green, red], 1)
+    red, green, blue = sd[first].unbind(1)
+    out[first] = torch.stack([blue, green, red], 1)
     return out
 
 

@@ -21,7 +21,7 @@ BOTH_WAYS = ["vgg16_reducedfc", "vgg16_reducedfc_rules", "rgb_to_bgr", "torchvis
              "mixtral_split_experts", "lstm_to_burn", "lstm_to_onnx", "weight_norm_to_parametrizations",
              "parametrizations_to_weight_norm", "torchvision_vgg16_to_keras"]
 LISTED = {"vgg16_reducedfc_rules": ["vgg16_reducedfc"],  # sets that are tried on the keys of others
-          "rgb_to_bgr": ["torchvision_resnet_to_detectron2", "vgg16_reducedfc", "dinov2_to_timm", "openai_clip_vit_to_timm"]}
+          "rgb_to_bgr": ["torchvision_resnet_to_detectron2", "torchvision_vgg16_to_keras", "dinov2_to_timm", "openai_clip_vit_to_timm"]}
 results = []
 
 
@@ -139,7 +139,7 @@ def main():
     for name in REFERENCE:
         for listed in LISTED.get(name, [name]):
             for model in layouts.read(os.path.join(LISTS, listed + ".txt")):
-                if model.small and not (name == "rgb_to_bgr" and listed.endswith("detectron2") and model.name == "bottleneck"):
+                if model.small:
                     one(name, model)
                 if model.small and name == "detectron_c2_to_detectron2":
                     blobs(name, model)
