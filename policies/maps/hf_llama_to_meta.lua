@@ -15,7 +15,8 @@ return {
     rows = { dim = { layer .. "self_attn.q_proj.weight", 0 } },
     kv_rows = { dim = { layer .. "self_attn.k_proj.weight", 0 } },
     n_heads = { config = "num_attention_heads" },
-    head_dim = "rows // n_heads",
+    freqs = { dim = { layer .. "self_attn.rotary_emb.inv_freq", 0 }, default = "rows // n_heads // 2" },
+    head_dim = { config = "head_dim", default = "2 * freqs" },
     n_kv = { config = "num_key_value_heads", default = "kv_rows // head_dim" },
   },
   stages = { {

@@ -2,6 +2,7 @@
 and each tensor is compared bit for bit with what maps_reference.py computes; then the inverse, with what there was before."""
 import json
 import os
+import pickle
 import subprocess
 import sys
 
@@ -93,12 +94,12 @@ def one(name, model):
 
 
 def blobs(name, model):
-    """Detectron's own file: a pickle of numpy arrays below `blobs`."""
+    """Detectron's own file: a pickle of numpy arrays below `blobs`, made tensors first."""
     before = random_tensors(model)
-    import pickle
     with open(path("in.pkl"), "wb") as file:
         pickle.dump({"blobs": {key: numpy.array(t) for key, t in before.items()}, "cfg": "MODEL: {}"}, file, protocol=2)
-    said = convert(path("in.pkl"), path("out.pth"), name, model)
+    subprocess.run([CKPT, "convert", "--sanitize", path("in.pkl"), path("in.pth")], capture_output=True)
+    said = convert(path("in.pth"), path("out.pth"), name, model)
     compare(f"{name}, {model.name}, from a pickle of blobs", said, path("out.pth"), REFERENCE[name](before, model))
 
 
@@ -135,6 +136,31 @@ def wrong_heads():
     report("4 heads of" in said and not os.path.exists(path("wrong.pth")), "a config that the shapes belie: refused", said)
 
 
+def tied():
+    """BERT's decoder is its word embedding: one storage before, one after."""
+    model = [m for m in layouts.read(os.path.join(LISTS, "hf_bert_gamma_beta.txt")) if m.small][0]
+    sd = random_tensors(model)
+    sd["cls.predictions.decoder.weight"] = sd["bert.embeddings.word_embeddings.weight"]
+    torch.save(sd, path("in.pth"))
+    said = convert(path("in.pth"), path("out.pth"), "hf_bert_gamma_beta", model)
+    out = {} if said else torch.load(path("out.pth"))
+    places = {out[key].data_ptr() for key in ("cls.predictions.decoder.weight", "bert.embeddings.word_embeddings.weight") if out}
+    report(len(places) == 1, "hf_bert_gamma_beta: tied tensors stay one", said or str(places))
+
+
+def generated():
+    """torchvision.txt is what make_torchvision.py writes here and now, but for the version in its first line."""
+    what = "torchvision.txt is what torchvision says"
+    try:
+        import make_torchvision
+    except ImportError:
+        results.append(True)
+        return print(f"ok {len(results)} - {what} # SKIP no torchvision")
+    make_torchvision.main(path("torchvision.txt"))
+    texts = [open(os.path.join(place, "torchvision.txt"), encoding="utf-8").read().split("\n", 1)[1] for place in (WORK, LISTS)]
+    report(texts[0] == texts[1], what)
+
+
 def main():
     for name in REFERENCE:
         for listed in LISTED.get(name, [name]):
@@ -145,6 +171,8 @@ def main():
                     blobs(name, model)
     mark()
     wrong_heads()
+    tied()
+    generated()
     print(f"1..{len(results)}")
     return 0 if all(results) else 1
 

@@ -236,6 +236,16 @@ describe("maps: Llama", function()
     end
     assert.matches("n_heads", problems_of(plan_of("meta_llama_to_hf", model.source)), 1, true)
   end)
+
+  it("sees a wrong number of heads, with as many for keys, by the rotary buffer or the head_dim of the config", function()
+    local said = "64 heads of 128 are not a first dimension of 4096"
+    for set, key in pairs { meta_llama_to_hf = "n_heads", hf_llama_to_meta = "num_attention_heads" } do
+      local with, none = model_of(set, "llama_2_7b"), model_of(set, "llama_3_8b")
+      assert.matches(said, problems_of(plan_of(set, with.source, { config = { [key] = 64 } })), 1, true)
+      local config = { [key] = 64, head_dim = 128 }
+      assert.matches(said, problems_of(plan_of(set, none.source, { config = config })), 1, true)
+    end
+  end)
 end)
 
 describe("maps: what must be refused or left alone", function()
