@@ -1,11 +1,11 @@
 -- meta_llama_to_hf.lua: Meta's Llama 1 to 3 (consolidated, one shard), as Hugging Face's LlamaForCausalLM.
 --
--- Source: llama/model.py; transformers/models/llama/convert_llama_weights_to_hf.py. Meta rotates neighbouring pairs of a
--- head, Hugging Face its two halves. Rows of wk belong to the fewer heads of keys: rope_split with a wrong number of
--- heads would give the right shape and wrong values, so it is told the size of a head too, from the config, from
--- rope.freqs where the file has it, or from wq; n_heads // n_kv instead of n_kv (llama.cpp#3364) is refused.
--- params.json (--config) or --var n_heads=N says how many heads there are; how many of keys, it may, but the shapes
--- must agree.
+-- Source: llama/model.py; transformers/models/llama/convert_llama_weights_to_hf.py. Meta rotates neighbouring pairs
+-- of a head, Hugging Face its two halves. Rows of wk belong to the fewer heads of keys: rope_split with a wrong
+-- number of heads would give the right shape and wrong values, so it is told the size of a head too, from the
+-- config, from rope.freqs where the file has it, or from wq; n_heads // n_kv instead of n_kv (llama.cpp#3364) is
+-- refused. params.json (--config) or --var n_heads=N says how many heads there are; how many of keys, it may, but
+-- the shapes must agree.
 local layer, out = "layers.{i}.", "model.layers.{i}."
 
 return {
