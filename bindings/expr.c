@@ -91,7 +91,7 @@ static ckpt_status read_mode(const reader *r, ckpt_expr_node *node, int arg) {
 
 /* Arguments `first` to the last one as integers of one list. The node's table is on the top. */
 static ckpt_status read_rest(reader *r, ckpt_expr_list *out, int first) {
-  size_t n = (size_t)lua_rawlen(r->L, -1) + 1;
+  size_t n = (size_t)lua_rawlen(r->L, -1);
   if (n <= (size_t)first) return ckpt_fail(r->err, CKPT_E_ARGUMENT, -1, "{ %s }: nothing is named", r->op->usage);
   CKPT_TRY(new_list(r, out, n - (size_t)first));
   for (; out->n < n - (size_t)first; out->n++) {

@@ -6,6 +6,8 @@
 --   local plan = rules.plan(compiled, sources, options)      -- every mistake for this file: plan.problems
 local compile = require "policies.rules.compile"
 local detect = require "policies.rules.detect"
+local inverse = require "policies.rules.inverse"
+local lint = require "policies.rules.lint"
 local plan = require "policies.rules.plan"
 local words = require "policies.rules.words"
 
@@ -14,6 +16,9 @@ local M = {}
 M.compile = compile.compile
 M.plan = plan.plan
 M.detect = detect.detect
+M.inverse = inverse.inverse
+M.undo = inverse.of_plan
+M.lint = lint.lint
 M.nearest = words.nearest
 
 ---"maps/x.lua:12: rule 1.3: ..."

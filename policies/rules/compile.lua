@@ -386,6 +386,7 @@ end
 local function add_matchers(stage, rule)
   if rule.kind == "make" or (rule.when and rule.when.off) then return end
   if rule.kind == "rewrite" or rule.kind == "map" then return add_matcher(stage, rule) end
+  if rule.kind == "gather" or rule.kind == "any" then stage.grouping = true end
   if rule.kind == "gather" then
     for _, part in ipairs(rule.parts) do add_matcher(stage, rule, part.pattern, part.name) end
     return

@@ -47,10 +47,12 @@ end
 
 -- ---- outputs ----
 
+local NONE = {}
+
 local function output_of(entry)
   return { to = entry.key, expr = entry.expr, from = entry.from, sources = entry.sources or { entry.from },
-    ops = table.concat(entry.ops or {}, " | "), shape = entry.shape, dtype = entry.dtype,
-    rule = entry.rules and entry.rules[#entry.rules], rules = entry.rules or {} }
+    ops = entry.ops and table.concat(entry.ops, " | ") or "", shape = entry.shape, dtype = entry.dtype,
+    rule = entry.rules and entry.rules[#entry.rules], rules = entry.rules or NONE }
 end
 
 local function collide(state, plan, a, b, entry)
@@ -69,17 +71,17 @@ local function place(state, plan, by_name, entry)
   if not other then
     if entry.tied then output.tied_to = entry.tied.key end
     plan.outputs[#plan.outputs + 1] = output
-    by_name[output.to] = { output = output, tie = entry.tied ~= nil }
+    by_name[output.to] = output
     return
   end
-  if not (other.tie or entry.tied) then return collide(state, plan, other.output, output, entry) end
-  local owner = entry.tied and by_name[entry.tied.key] or by_name[other.output.tied_to]
-  if other.tie then -- the tie stood first: what was meant by it is this result
-    other.output.tied_to, other.tie = nil, false
-    for field, value in pairs(output) do other.output[field] = value end
+  if not (other.tied_to or entry.tied) then return collide(state, plan, other, output, entry) end
+  local owner = by_name[entry.tied and entry.tied.key or other.tied_to]
+  if other.tied_to and not entry.tied then -- the tie stood first: what was meant by it is this result
+    other.tied_to = nil
+    for field, value in pairs(output) do other[field] = value end
   end
-  if owner then owner.output.tied_to = output.to end
-  local a, b = owner and owner.output.from, by_name[output.to].output.from
+  if owner and owner ~= other then owner.tied_to = output.to end
+  local a, b = owner and owner.from, other.from
   if a and b and a ~= b then table.insert(state.checks, { a = a, b = b, rule = entry.rules[#entry.rules] }) end
 end
 

@@ -99,11 +99,12 @@ end
 
 ---The groups of a stage: `of[i]` is that of entry i.
 ---@return { list: table[], of: table<integer, table>, by_rule: table }
-function M.collect(_, by_entry)
+function M.collect(state)
   local all = { list = {}, of = {}, by_rule = {} }
-  for i, taken in ipairs(by_entry) do
-    local kind = taken and taken.rule.kind
+  for i, m in ipairs(state.matchers) do
+    local kind = m and m.rule.kind
     if kind == "gather" or kind == "any" then
+      local taken = { matcher = m, rule = m.rule, values = state.values[i], entry = state.entries[i] }
       local group = group_of(all, taken, i)
       add_part(group, taken, i)
       all.of[i] = group

@@ -81,13 +81,12 @@ end
 -- ---- one matcher ----
 
 local function try_pattern(state, m, entry)
-  local ok, found = pcall(pattern.match, m.pattern, entry.key)
-  if not ok then
-    if type(found) ~= "table" then error(found, 0) end
-    state.once(m.rule, ("pattern '%s' is too costly for '%s'"):format(m.pattern.text, entry.key))
-    return nil
-  end
-  return found and pattern.values(m.pattern, found)
+  if m.pattern.fast then return pattern.capture(m.pattern, entry.key) end
+  local ok, values = pcall(pattern.capture, m.pattern, entry.key)
+  if ok then return values end
+  if type(values) ~= "table" then error(values, 0) end
+  state.once(m.rule, ("pattern '%s' is too costly for '%s'"):format(m.pattern.text, entry.key))
+  return nil
 end
 
 -- { key =, ops = } of a map rule; nil if it does not take the key.

@@ -105,6 +105,33 @@ local function set_chunks(p)
   end
 end
 
+-- The Lua pattern of an element, if what follows says where its text ends; with it a match cannot be tried twice.
+local function fast_piece(element, following)
+  if element.text then return (element.text:gsub("[^%w_]", "%%%0")) end
+  local first = following and following.text and following.text:sub(1, 1)
+  if element.back or element.empty or (following and not first) then return nil end
+  if element.kind == "i" then return not (first and first:find("%d")) and "(%d+)" or nil end
+  if element.kind == "s" then return (not first or first == ".") and "([^.]+)" or nil end
+  return not following and "(.+)" or nil
+end
+
+local FAST = 3 -- captures
+
+local function set_fast(p)
+  local out = { "^" }
+  if p.literal or not p.elements or #p.captures > FAST then return end
+  for i, element in ipairs(p.elements) do
+    local piece = fast_piece(element, p.elements[i + 1])
+    if not piece then return end
+    out[#out + 1] = piece
+  end
+  p.fast = table.concat(out) .. "$"
+  p.kinds, p.names = {}, {}
+  for k, capture in ipairs(p.captures) do
+    p.kinds[k], p.names[k] = capture.kind, capture.name ~= "*" and capture.name or nil
+  end
+end
+
 ---@param text string
 ---@return ckpt.rules.Pattern? pattern, string? why
 function M.compile(text)
@@ -122,6 +149,7 @@ function M.compile(text)
   if why then return nil, ("pattern '%s': %s"):format(text, why) end
   if p.elements and #p.captures == 0 then p.literal = p.elements[1] and p.elements[1].text or "" end
   set_chunks(p)
+  set_fast(p)
   return p
 end
 
@@ -233,6 +261,41 @@ end
 
 -- ---- captures as values ----
 
+-- An integer without leading zeros that fits, or nil.
+local function to_integer(text)
+  if #text > 1 and text:byte(1) == 48 then return nil end
+  return math.tointeger(tonumber(text))
+end
+
+-- values[k] and values[name] = the k-th capture; false if it is none.
+local function set_value(p, values, k, text)
+  local value = text
+  if p.kinds[k] == "i" then value = to_integer(text) end
+  if value == nil then return false end
+  values[k] = value
+  local name = p.names[k]
+  if name then values[name] = value end
+  return true
+end
+
+---The captures of a match by number and by name, integers as such; nil if the pattern does not match the whole key.
+---Raises { costly = true }.
+---@param p ckpt.rules.Pattern
+---@param key string
+---@return table<string|integer, string|integer>?
+function M.capture(p, key)
+  if not p.fast then
+    local found = M.match(p, key)
+    return found and M.values(p, found)
+  end
+  local a, b, c = key:match(p.fast)
+  if not a then return nil end
+  local values = {}
+  local ok = set_value(p, values, 1, a) and (b == nil or set_value(p, values, 2, b))
+    and (c == nil or set_value(p, values, 3, c))
+  return ok and values or nil
+end
+
 ---@param p ckpt.rules.Pattern
 ---@param found string[]
 ---@return table<string|integer, string|integer> by name and by number; integers as such
@@ -267,6 +330,18 @@ local function read_part(t, inside)
   return { node = node }
 end
 
+-- The template as a format of string.format, and what goes into it.
+local function set_format(t)
+  local out = {}
+  t.holes = {}
+  for i, part in ipairs(t.parts) do
+    out[i] = type(part) == "string" and part:gsub("%%", "%%%%") or "%s"
+    if type(part) == "table" then table.insert(t.holes, part) end
+  end
+  t.format = table.concat(out)
+  return t
+end
+
 ---@param text string
 ---@return ckpt.rules.Template? template, string? why
 function M.template(text)
@@ -286,11 +361,11 @@ function M.template(text)
     at = stop + 1
   end
   if at <= #text then table.insert(t.parts, text:sub(at)) end
-  return t
+  return set_format(t)
 end
 
 ---A template that is one key, whatever characters it holds.
-function M.literal_template(key) return { text = key, parts = { key }, stars = 0 } end
+function M.literal_template(key) return set_format { text = key, parts = { key }, stars = 0 } end
 
 -- The number of the n-th {*} of a pattern.
 local function star_of(p, n)
@@ -333,6 +408,17 @@ local function part_value(part, p, values, env)
   return arith.evaluate(part.node, env)
 end
 
+-- The value of a hole; nil and why.
+local function hole(t, part, p, values, env)
+  local value, why = part_value(part, p, values, env)
+  if value == nil then return nil, ("template '%s': %s"):format(t.text, why or "no value") end
+  if math.type(value) == "float" then return nil, ("template '%s': %s is not whole"):format(t.text, value) end
+  if math.type(value) == "integer" and value < 0 then
+    return nil, ("template '%s': %d is negative"):format(t.text, value)
+  end
+  return value
+end
+
 ---The key that a template gives; nil and why.
 ---@param t ckpt.rules.Template
 ---@param p ckpt.rules.Pattern?
@@ -340,21 +426,20 @@ end
 ---@param env ckpt.rules.Env
 ---@return string?, string?
 function M.fill(t, p, values, env)
-  local out = {}
-  for i, part in ipairs(t.parts) do
-    if type(part) == "string" then
-      out[i] = part
-    else
-      local value, why = part_value(part, p, values, env)
-      if value == nil then return nil, ("template '%s': %s"):format(t.text, why or "no value") end
-      if math.type(value) == "float" then return nil, ("template '%s': %s is not whole"):format(t.text, value) end
-      if math.type(value) == "integer" and value < 0 then
-        return nil, ("template '%s': %d is negative"):format(t.text, value)
-      end
-      out[i] = tostring(value)
-    end
+  local holes = t.holes
+  if #holes == 0 then return t.parts[1] end
+  if #holes == 1 then
+    local value, why = hole(t, holes[1], p, values, env)
+    if value == nil then return nil, why end
+    return t.format:format(value)
   end
-  return table.concat(out)
+  local out = {}
+  for i, part in ipairs(holes) do
+    local value, why = hole(t, part, p, values, env)
+    if value == nil then return nil, why end
+    out[i] = value
+  end
+  return t.format:format(table.unpack(out))
 end
 
 return M

@@ -25,8 +25,14 @@ end
 
 local function fire(state, rule, entry)
   state.fired[rule] = (state.fired[rule] or 0) + 1
-  entry.rules = entry.rules or {}
-  if entry.rules[#entry.rules] ~= rule.id then table.insert(entry.rules, rule.id) end
+  local before = entry.rules
+  if not before then
+    rule.alone = rule.alone or { rule.id } -- shared by all entries that it alone took
+    entry.rules = rule.alone
+  elseif before[#before] ~= rule.id then
+    entry.rules = table.move(before, 1, #before, 1, {})
+    table.insert(entry.rules, rule.id)
+  end
 end
 
 -- The place of a value among those of a capture that a rule met in this stage.
@@ -35,8 +41,8 @@ local function rank(state, rule, name, value)
   state.ranks[rule] = of
   if not of[name] then
     local list, seen = {}, {}
-    for _, taken in ipairs(state.taken) do
-      local v = taken.rule == rule and taken.values[name]
+    for i, m in pairs(state.matchers) do -- sorted below
+      local v = m and m.rule == rule and state.values[i][name]
       if v and not seen[v] then list[#list + 1], seen[v] = v, true end
     end
     table.sort(list, function(a, b)
@@ -53,7 +59,7 @@ end
 
 local function new_state(compiled, sources, options)
   local state = { compiled = compiled, options = options, sources = sources, problems = {}, fired = {}, dropped = {},
-    checks = {}, var_values = {}, ranks = {}, taken = {}, said = {}, matched = {} }
+    checks = {}, var_values = {}, ranks = {}, said = {} }
   state.env = variables.environment(state, function(rule, name, value)
     if not rule then return nil, "rank has no meaning here" end
     return rank(state, rule, name, value)
@@ -170,10 +176,19 @@ local function broken(state, rule, entry, why, out)
   add(out, entry)
 end
 
+-- A rule that only gives another name.
+local function rename(state, rule, p, values, entry, out)
+  local name, why = pattern.fill(rule.to[1], p, values, state.env)
+  if not name then return broken(state, rule, entry, why, out) end
+  entry.key, entry.rule = name, rule
+  out[#out + 1] = entry
+end
+
 -- The chain of operations of a rule over an entry, under the rule's names.
 local function add_results(state, rule, p, values, entry, out, first)
   state.env.values, state.env.rule = values, rule
   local templates = rule.to
+  if #rule.ops == 0 and templates and not rule.tie then return rename(state, rule, p, values, entry, out) end
   local list, texts = build.chain(state, rule, rule.ops, entry, first or 1, templates and #templates or 1)
   if not list then return broken(state, rule, entry, texts, out) end
   for i, made in ipairs(list) do
@@ -206,21 +221,20 @@ local function add_mapped(state, rule, values, entry, out)
   add(out, derive(entry, made[1], rule, texts))
 end
 
-local function add_single(state, taken, out)
-  local rule, entry = taken.rule, taken.entry
+local function add_single(state, m, values, entry, out)
+  local rule = m.rule
   if rule.drop then return drop(state, rule, entry) end
   if rule.keep then
     entry.rule = rule
     return add(out, entry)
   end
-  if rule.kind == "map" then return add_mapped(state, rule, taken.values, entry, out) end
-  local p, values = taken.matcher.pattern, taken.values
+  if rule.kind == "map" then return add_mapped(state, rule, values, entry, out) end
   if rule.kind == "rewrite" then
-    entry.key, entry.rule = taken.values.made, rule
+    entry.key, entry.rule = values.made, rule
     if #rule.ops == 0 then return add(out, entry) end
     values = {}
   end
-  return add_results(state, rule, p, values, entry, out)
+  return add_results(state, rule, m.pattern, values, entry, out)
 end
 
 local function add_group(state, group, out)
@@ -251,50 +265,42 @@ end
 
 -- ---- a stage ----
 
-local function take(state, stage, cache, entry, after)
-  local m, values = match.find(state, stage, cache, entry, after)
-  if not m then return nil end
-  return { matcher = m, rule = m.rule, values = values, entry = entry, order = m.order }
-end
-
--- The entries that each rule takes. Those of a group that is not whole and need not be go on to the next rule.
+-- The entries that each rule takes: matcher and captures by place. Those of a group that is not whole and need not be
+-- go on to the next rule.
 local function take_all(state, stage)
-  local cache, by_entry = {}, {}
-  for i, entry in ipairs(state.entries) do by_entry[i] = take(state, stage, cache, entry, 0) or false end
-  local again = true
-  while again do
-    again = false
-    state.groups = groups.collect(state, by_entry)
-    for _, i in ipairs(groups.released(state.groups)) do
-      local taken = by_entry[i]
-      by_entry[i] = take(state, stage, cache, taken.entry, taken.order) or false
-      again = true
-    end
-  end
-  return by_entry
-end
-
-local function note_taken(state, by_entry)
-  state.taken, state.ranks = {}, {}
+  local cache, matchers, values = {}, {}, {}
+  local find = match.find
   for i, entry in ipairs(state.entries) do
-    local taken = by_entry[i]
-    if taken then
-      state.taken[#state.taken + 1] = taken
-      fire(state, taken.rule, entry)
-    end
+    local m, captured = find(state, stage, cache, entry, 0)
+    matchers[i], values[i] = m or false, captured or false
   end
+  state.matchers, state.values = matchers, values
+  if not stage.grouping then return end
+  local released
+  repeat
+    state.groups = groups.collect(state)
+    released = groups.released(state.groups)
+    for _, i in ipairs(released) do
+      local m, captured = find(state, stage, cache, state.entries[i], matchers[i].order)
+      matchers[i], values[i] = m or false, captured or false
+    end
+  until #released == 0
 end
 
 local function run_stage(state, stage)
-  local by_entry, out = take_all(state, stage), {}
-  note_taken(state, by_entry)
+  local out = {}
+  state.ranks, state.groups = {}, nil
+  take_all(state, stage)
   for i, entry in ipairs(state.entries) do
-    local taken = by_entry[i]
-    local group = taken and state.groups.of[i]
-    if not taken then
-      add(out, entry)
+    if state.matchers[i] then fire(state, state.matchers[i].rule, entry) end
+  end
+  for i, entry in ipairs(state.entries) do
+    local m = state.matchers[i]
+    local group = m and state.groups and state.groups.of[i]
+    if not m then
+      out[#out + 1] = entry
     elseif not group then
-      add_single(state, taken, out)
+      add_single(state, m, state.values[i], entry, out)
     elseif group.first == i then
       add_group(state, group, out)
     end
