@@ -242,6 +242,15 @@ local function invert_gather(rule)
   return { { text, to = tos, op = ops, optional = true } }
 end
 
+-- `any` that keeps the name it found.
+local function invert_any(rule)
+  local names = {}
+  for i, p in ipairs(rule.patterns) do names[i] = p.text end
+  local ops, op = invert_ops(rule.ops, 1, #rule.ops, {})
+  if rule.to or not ops then return nil, op or "any" end
+  return { { any = names, op = ops, optional = rule.optional, required = rule.required } }
+end
+
 local function given(inverse)
   if inverse[1] ~= nil and type(inverse[1]) == "table" then return inverse end
   return { inverse }
@@ -254,6 +263,7 @@ local function invert_rule(rule, lookup)
   if rule.keep then return { { rule.patterns[1].text, keep = true, optional = true } } end
   if rule.kind == "rewrite" then return invert_rewrite(rule) end
   if rule.kind == "gather" then return invert_gather(rule) end
+  if rule.kind == "any" then return invert_any(rule) end
   if rule.kind ~= "pattern" then return nil, rule.kind end
   if rule.splits then return invert_split(rule) end
   return invert_single(rule, lookup)
@@ -294,6 +304,9 @@ function M.set(compiled)
   for i = #compiled.stages, 1, -1 do
     local stage = invert_stage(compiled.stages[i], lookup, lossy)
     if #stage > 0 then stages[#stages + 1] = stage end
+  end
+  if #stages == 0 and #lossy == 0 then
+    lossy[1] = { file = compiled.file, message = "there is no rule to turn round, and prefixes do not come back" }
   end
   if #lossy > 0 then return nil, lossy end
   return { id = compiled.id .. ":inverse", from = compiled.set.to, to = compiled.set.from, vars = compiled.set.vars,

@@ -4,6 +4,7 @@ import importlib.util
 import json
 import os
 import pickle
+import re
 import subprocess
 import sys
 
@@ -18,10 +19,17 @@ from maps_models import SAME  # noqa: E402
 from maps_reference import REFERENCE  # noqa: E402
 
 CKPT, WORK = sys.argv[1:3]
-BOTH_WAYS = ["vgg16_reducedfc", "vgg16_reducedfc_rules", "rgb_to_bgr", "torchvision_resnet_to_detectron2", "dinov2_to_timm",
-             "hf_bert_gamma_beta", "meta_llama_to_hf", "hf_llama_to_meta", "phi3_to_llama", "mixtral_merge_experts",
-             "mixtral_split_experts", "lstm_to_burn", "lstm_to_onnx", "weight_norm_to_parametrizations",
-             "parametrizations_to_weight_norm", "torchvision_vgg16_to_keras"]
+INVERSE = ["vgg16_reducedfc", "vgg16_reducedfc_rules", "rgb_to_bgr", "torchvision_resnet_to_detectron2", "dinov2_to_timm",
+           "hf_bert_gamma_beta", "phi3_to_llama", "lstm_to_burn", "weight_norm_to_parametrizations", "openai_clip_vit_to_timm",
+           "parametrizations_to_weight_norm"]              # what names and operations tell without the file that there was
+BACK = {"meta_llama_to_hf": "hf_llama_to_meta", "mixtral_merge_experts": "mixtral_split_experts",
+        "weight_norm_to_parametrizations": "parametrizations_to_weight_norm"}
+BACK.update({there: here for here, there in BACK.items()})  # each is the way back of the other
+GONE = {"torchvision_resnet_to_detectron2": r"fc\.", "dinov2_to_timm": "mask_token", "hf_bert_gamma_beta": ".*position_ids",
+        "meta_llama_to_hf": r"rope\.freqs", "hf_llama_to_meta": r".*inv_freq", "torch_to_keras": ".*num_batches_tracked",
+        "openai_clip_vit_to_timm": r"(?!visual\.)", "dinov2_reg_to_timm": "mask_token|cls_token|pos_embed",
+        "lstm_to_keras": r".*\.bias_", "detectron_c2_to_detectron2": ".*_momentum|bbox_pred|mask_fcn_logits",
+        "beit3_to_timm": r"beit3\.(text_embed|vision_embed\.mask_token|.*\.B\.|encoder\.embed_positions)"}
 LISTED = {"vgg16_reducedfc_rules": ["vgg16_reducedfc"],  # sets that are tried on the keys of others
           "rgb_to_bgr": ["torchvision_resnet_to_detectron2", "torchvision_vgg16_to_keras", "dinov2_to_timm", "openai_clip_vit_to_timm"]}
 results = []
@@ -73,13 +81,31 @@ def compare(what, said, file, wanted):
     return not found
 
 
-def back(name, model, before, after):
-    """The inverse gives what there was before, but for what the set drops."""
-    dropped = {key for key in before if key.endswith(("inv_freq", "rope.freqs", "position_ids", "mask_token"))
-               or (name.endswith("detectron2") and key.startswith("fc."))}
-    what = f"{name}, {model.name}, inverse"
-    said = convert(after, path("back.pth"), name, model, "--inverse")
-    compare(what, said, path("back.pth"), {key: t for key, t in before.items() if key not in dropped})
+def not_gone(name, before):
+    """What an inverse gives back: everything but what the set drops, cuts or adds up."""
+    return {key: t for key, t in before.items() if name not in GONE or not re.match(GONE[name], key)}
+
+
+def inverses(name, model, before, after):
+    """Three ways back: of the plan for this very file, of the set, and by the set of the other direction."""
+    wanted, what = not_gone(name, before), f"{name}, {model.name}"
+    argv = [CKPT, "run", os.path.join(HERE, "maps_inverse.lua"), name, path("in.pth"), after, path("back.pth")]
+    argv += [f"{key}={value}" for key, value in model.config.items()]
+    run = subprocess.run(argv, capture_output=True, text=True)
+    compare(f"{what}: its plan undone", run.stderr.strip() if run.returncode else None, path("back.pth"), wanted)
+    if name in INVERSE:
+        compare(f"{what}: --inverse", convert(after, path("back.pth"), name, model, "--inverse"), path("back.pth"), wanted)
+    other = BACK.get(name)
+    if other and model.vars.get("X", 8) == 8:
+        config = {"n_heads": model.vars.get("H"), "num_attention_heads": model.vars.get("H")}
+        said = convert(after, path("back.pth"), other, layouts_with(model, config))
+        compare(f"{what}: back by {other}", said, path("back.pth"), wanted)
+
+
+def layouts_with(model, config):
+    other = layouts.Model(model.name, model.small, model.vars)
+    other.config = config if config["n_heads"] else {}
+    return other
 
 
 def one(name, model):
@@ -90,8 +116,7 @@ def one(name, model):
         return
     if name in SAME:
         report(SAME[name](before, torch.load(path("out.pth")), model), f"{what}: the model computes what it did")
-    if name in BOTH_WAYS:
-        back(name, model, before, path("out.pth"))
+    inverses(name, model, before, path("out.pth"))
 
 
 def blobs(name, model):
