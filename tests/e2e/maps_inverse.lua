@@ -1,4 +1,5 @@
--- maps_inverse.lua SET ORIGINAL RESULT OUT [config=N...]: undoes the plan that SET makes for ORIGINAL, on RESULT: `ckpt run` it.
+-- maps_inverse.lua SET ORIGINAL RESULT OUT [config=N...]: undoes the plan that SET makes for ORIGINAL, on RESULT.
+-- `ckpt run` it.
 local ckpt = require "ckpt"
 local rules = require "policies.rules"
 local name, original, result, out = table.unpack(arg, 1, 4)
