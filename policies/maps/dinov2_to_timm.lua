@@ -6,10 +6,17 @@
 return {
   id = "dinov2_to_timm", version = 1, from = "dinov2", to = "timm",
   detect = { keys = { "cls_token", "mask_token", "pos_embed", "blocks.0.ls1.gamma" }, none = { "register_tokens" } },
+  vars = { -- a gated MLP's first matrix has two halves, under either name: so that the way back knows it, too
+    up = { dim = { "lua:^blocks%.0%.mlp%.[wf]c?1%d?%.weight$", 0 } },
+    down = { dim = { "lua:^blocks%.0%.mlp%.[wf]c?[23]%.weight$", 1 } },
+    halves = "up // down",
+  },
   stages = { {
     { id = "mask", "mask_token", drop = true },
-    { id = "gated", "blocks.{i}.mlp.w12.{s}", to = "blocks.{i}.mlp.fc1.{s}", optional = true },
-    { id = "down", "blocks.{i}.mlp.w3.{s}", to = "blocks.{i}.mlp.fc2.{s}", optional = true },
+    { id = "gated", "blocks.{i}.mlp.w12.{s}", to = "blocks.{i}.mlp.fc1.{s}", when = { var = { halves = 2 } },
+      optional = true },
+    { id = "down", "blocks.{i}.mlp.w3.{s}", to = "blocks.{i}.mlp.fc2.{s}", when = { var = { halves = 2 } },
+      optional = true },
   } },
   expect = { fired = "all" },
 }

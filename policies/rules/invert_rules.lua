@@ -251,6 +251,13 @@ local function invert_any(rule)
   return { { any = names, op = ops, optional = rule.optional, required = rule.required } }
 end
 
+-- What was made goes again.
+local function invert_make(rule)
+  local t = rule.to[1]
+  if type(t.parts[1]) ~= "string" or #t.parts > 1 then return nil, "a name that variables are in" end
+  return { { t.text, drop = true, optional = true } }
+end
+
 local function given(inverse)
   if inverse[1] ~= nil and type(inverse[1]) == "table" then return inverse end
   return { inverse }
@@ -258,7 +265,8 @@ end
 
 local function invert_rule(rule, lookup)
   if rule.inverse then return given(rule.inverse) end
-  if rule.drop or rule.kind == "make" then return {} end
+  if rule.drop then return {} end
+  if rule.kind == "make" then return invert_make(rule) end
   if rule.lossy then return nil, "it says so (lossy)" end
   if rule.keep then return { { rule.patterns[1].text, keep = true, optional = true } } end
   if rule.kind == "rewrite" then return invert_rewrite(rule) end
