@@ -33,7 +33,8 @@ function M.declare(command)
   command:flag("--nan-differs", "A NaN differs from a NaN in the same place."):target("nan_differs")
   command:flag("--all", "Show every difference, not only the first.")
   command:flag("--json", "One line of JSON.")
-  command:epilog "With --map, the state dict of A as the rules make it against that of B. Exit status: 0 the same, 1 different, 2 bad usage, 3 bad file."
+  command:epilog("With --map: the state dict of A as the rules make it, against that of B. "
+    .. "Exit status: 0 the same, 1 different, 2 bad usage, 3 bad file.")
 end
 
 -- ---- JSON ----

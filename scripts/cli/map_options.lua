@@ -104,9 +104,9 @@ end
 function M.sides(a, b, args)
   local rows, why, code = run(mapping.rows, a, args, args.a, {})
   if not rows then return nil, why, code end
-  local sd, other = nil, {}
-  sd, why, code = mapping.state_dict(b, {})
-  if not sd then return nil, why, code end
+  local sd, path, failed = mapping.state_dict(b, {})
+  if not sd then return nil, path, failed end
+  local other = {}
   for name, tensor in pairs(sd) do other[#other + 1] = { name, tensor } end
   return as_side(rows), as_side(other)
 end
