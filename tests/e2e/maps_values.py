@@ -15,7 +15,7 @@ sys.path[:0] = [HERE, LISTS]
 import layouts  # noqa: E402
 import numpy  # noqa: E402
 import torch  # noqa: E402
-from maps_models import SAME  # noqa: E402
+from maps_models import SAME, same_attention  # noqa: E402
 from maps_reference import REFERENCE  # noqa: E402
 
 CKPT, WORK = sys.argv[1:3]
@@ -32,6 +32,8 @@ GONE = {"torchvision_resnet_to_detectron2": r"fc\.", "dinov2_to_timm": "mask_tok
         "beit3_to_timm": r"beit3\.(text_embed|vision_embed\.mask_token|.*\.B\.|encoder\.embed_positions)"}
 LISTED = {"vgg16_reducedfc_rules": ["vgg16_reducedfc"],  # sets that are tried on the keys of others
           "rgb_to_bgr": ["torchvision_resnet_to_detectron2", "torchvision_vgg16_to_keras", "dinov2_to_timm", "openai_clip_vit_to_timm"]}
+HALVES = [("openai_clip_vit_to_timm", torch.float16), ("dinov2_reg_to_timm", torch.float16), ("lstm_to_keras", torch.bfloat16),
+          ("meta_llama_to_hf", torch.bfloat16), ("mixtral_merge_experts", torch.bfloat16)]
 results = []
 
 
@@ -55,10 +57,14 @@ def convert(source, out, name, model, *more):
     return None if run.returncode == 0 else f"status {run.returncode}: {run.stderr.strip() or run.stdout.strip()}"
 
 
-def random_tensors(model):
+def random_tensors(model, floating=torch.float32):
     seed = torch.Generator().manual_seed(len(model.source))
-    return {name: torch.randn(shape, generator=seed, dtype=torch.float32) if dtype == "float32"
+    return {name: torch.randn(shape, generator=seed, dtype=torch.float32).to(floating) if dtype == "float32"
             else torch.randint(0, 1000, shape, generator=seed) for name, shape, dtype in model.source}
+
+
+def bits(t):
+    return t.contiguous().flatten().view(torch.uint8)
 
 
 def differences(got, wanted):
@@ -68,7 +74,7 @@ def differences(got, wanted):
             yield f"{key} is missing"
         elif got[key].dtype != wanted[key].dtype or got[key].shape != wanted[key].shape:
             yield f"{key} is {got[key].dtype} {list(got[key].shape)}, not {wanted[key].dtype} {list(wanted[key].shape)}"
-        elif got[key].contiguous().numpy().tobytes() != wanted[key].contiguous().numpy().tobytes():
+        elif not torch.equal(bits(got[key]), bits(wanted[key])):
             yield f"{key} has other values"
     yield from (f"{key} is too much" for key in got if key not in wanted)
 
@@ -106,6 +112,30 @@ def layouts_with(model, config):
     other = layouts.Model(model.name, model.small, model.vars)
     other.config = config if config["n_heads"] else {}
     return other
+
+
+def half(name, floating):
+    """As models of that size are kept."""
+    model = [m for m in layouts.read(os.path.join(LISTS, name + ".txt")) if m.small][0]
+    before = random_tensors(model, floating)
+    torch.save(before, path("in.pth"))
+    said = convert(path("in.pth"), path("out.pth"), name, model)
+    compare(f"{name}, {model.name}, {floating}", said, path("out.pth"), REFERENCE[name](before, model))
+
+
+def real_llama():
+    """A file in Meta's layout that others made (torchtune's tests): 4 heads of 8."""
+    file = os.path.join(os.environ.get("CKPT_SHARED", ""), "data/real/meta-pytorch+torchtune/tests/assets/tiny_fair_checkpoint.pt")
+    what = "meta_llama_to_hf, torchtune's tiny_fair_checkpoint.pt"
+    if not os.path.exists(file):
+        results.append(True)
+        return print(f"ok {len(results)} - {what} # SKIP no {file}")
+    before = torch.load(file)
+    layers = sum(key.endswith("attention.wq.weight") for key in before)
+    model = layouts.Model("tiny_fair", False, {"H": 4, "K": 4, "A": before["norm.weight"].shape[0] // 4, "L": layers})
+    said = convert(file, path("out.pth"), "meta_llama_to_hf", model, "--var", "n_heads=4", "--check-roundtrip")
+    compare(what, said, path("out.pth"), REFERENCE["meta_llama_to_hf"](before, model))
+    report(said is None and same_attention(before, torch.load(path("out.pth")), model), f"{what}: the model computes what it did")
 
 
 def one(name, model):
@@ -196,6 +226,9 @@ def main():
     mark()
     wrong_heads()
     tied()
+    for name, floating in HALVES:
+        half(name, floating)
+    real_llama()
     generated()
     print(f"1..{len(results)}")
     return 0 if all(results) else 1
