@@ -2,6 +2,7 @@
 -- for (tests/data/maps/), and on what they must refuse. Values are compared in tests/e2e/maps_sets.sh.
 local root = debug.getinfo(1, "S").source:match("^@(.-)tests/lua/[^/]*$")
 package.path = root .. "?.lua;" .. root .. "tests/lua/support/?.lua;" .. package.path
+local ckpt = require "ckpt"
 local layouts = require "layouts"
 local rules = require "policies.rules"
 
@@ -127,6 +128,29 @@ describe("rule sets", function()
       assert.same(keys(model.source), keys(written.source))
     end
     assert.same(keys(model_of("torchvision", "resnet18").source), keys(model_of("torch_to_keras", "resnet18").source))
+  end)
+end)
+
+describe("rule sets and files that others made", function()
+  local shared = (os.getenv "CKPT_SHARED" or "../shared") .. "/data/real"
+  local FITS = { ["tiny_fair_checkpoint.pt"] = "meta_llama_to_hf" }
+
+  it("are found by the models that they are for and by no others", function()
+    local index = io.open(shared .. "/INDEX.tsv")
+    if not index then return pending "no ../shared/data/real" end
+    index:close()
+    local n = 0
+    for path in io.popen("find '" .. shared .. "' -type f"):lines() do
+      local cp <close> = ckpt.open(path)
+      local sd = cp and cp:state_dict()
+      local entries = {}
+      for name, tensor in pairs(sd or {}) do
+        entries[#entries + 1] = { name = name, shape = tensor.shape, dtype = tensor.dtype }
+      end
+      assert.same({ FITS[path:match("[^/]+$")] }, found_by(entries), path)
+      n = n + (sd and 1 or 0)
+    end
+    assert.is_true(n > 20)
   end)
 end)
 
