@@ -38,7 +38,8 @@ static ckpt_status count_integers(reader *r, size_t n) {
 }
 
 static ckpt_status read_integer(reader *r, int64_t *out, int arg) {
-  if (!lua_isinteger(r->L, -1)) return wrong(r, arg, lua_isnumber(r->L, -1) ? "a whole number (//)" : "an integer");
+  if (!lua_isinteger(r->L, -1))
+    return wrong(r, arg, lua_type(r->L, -1) == LUA_TNUMBER ? "a whole number (//)" : "an integer");
   *out = lua_tointeger(r->L, -1);
   return CKPT_OK;
 }
