@@ -479,6 +479,7 @@ local function compile_vars(c, vars)
   if vars ~= nil and type(vars) ~= "table" then return report(c, nil, "vars is a table") end
   for _, name in ipairs(sorted_keys(vars or {})) do
     c.vars[name] = compile_var(c, name, vars[name]) or { value = 0, broken = true }
+    c.vars[name].raw = vars[name]
   end
   for _, name in ipairs(sorted_keys(c.vars)) do
     local node = c.vars[name].node or c.vars[name].default_node

@@ -305,6 +305,36 @@ local function invert_lookups(lookups)
   return out
 end
 
+-- ---- variables ----
+
+local KEEPS_SIZES = { rope_split = true, rope_merge = true }
+
+-- What the one rule of a pattern makes of its keys, if their sizes stay.
+local function renamed(compiled, p)
+  for _, rule in ipairs(#compiled.stages == 1 and compiled.stages[1].rules or {}) do
+    if rule.kind == "pattern" and rule.patterns[1].text == p.text then
+      for _, op in ipairs(rule.ops) do
+        if not KEEPS_SIZES[op[1]] then return nil end
+      end
+      return rule.to and #rule.to == 1 and template_pattern(rule.to[1], p) or nil
+    end
+  end
+  return nil
+end
+
+-- Sizes are asked of the keys before the first stage: the way back has those under other names.
+local function invert_vars(compiled)
+  local out = {}
+  for name, var in pairs(compiled.vars) do
+    local text = var.dim and renamed(compiled, var.dim)
+    out[name] = var.raw
+    if text then
+      out[name] = { config = var.config, option = var.option, default = var.default, dim = { text, var.index } }
+    end
+  end
+  return out
+end
+
 ---@param compiled ckpt.rules.Compiled
 ---@return table? set, { rule: string, message: string }[] lossy
 function M.set(compiled)
@@ -317,8 +347,8 @@ function M.set(compiled)
     lossy[1] = { file = compiled.file, message = "there is no rule to turn round, and prefixes do not come back" }
   end
   if #lossy > 0 then return nil, lossy end
-  return { id = compiled.id .. ":inverse", from = compiled.set.to, to = compiled.set.from, vars = compiled.set.vars,
-    lookup = lookup, stages = stages, select = compiled.select, peel = compiled.set.peel }, {}
+  return { id = compiled.id .. ":inverse", from = compiled.set.to, to = compiled.set.from, vars = invert_vars(compiled),
+    exact = compiled.exact, lookup = lookup, stages = stages, select = compiled.select, peel = compiled.set.peel }, {}
 end
 
 return M

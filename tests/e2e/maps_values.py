@@ -20,8 +20,8 @@ from maps_reference import REFERENCE  # noqa: E402
 
 CKPT, WORK = sys.argv[1:3]
 INVERSE = ["vgg16_reducedfc", "vgg16_reducedfc_rules", "rgb_to_bgr", "torchvision_resnet_to_detectron2", "dinov2_to_timm",
-           "hf_bert_gamma_beta", "phi3_to_llama", "lstm_to_burn", "weight_norm_to_parametrizations", "openai_clip_vit_to_timm",
-           "parametrizations_to_weight_norm"]              # what names and operations tell without the file that there was
+           "hf_bert_gamma_beta", "meta_llama_to_hf", "hf_llama_to_meta", "phi3_to_llama", "lstm_to_burn",
+           "weight_norm_to_parametrizations", "parametrizations_to_weight_norm", "openai_clip_vit_to_timm"]
 BACK = {"meta_llama_to_hf": "hf_llama_to_meta", "mixtral_merge_experts": "mixtral_split_experts",
         "weight_norm_to_parametrizations": "parametrizations_to_weight_norm"}
 BACK.update({there: here for here, there in BACK.items()})  # each is the way back of the other
@@ -99,7 +99,7 @@ def inverses(name, model, before, after):
     argv += [f"{key}={value}" for key, value in model.config.items()]
     run = subprocess.run(argv, capture_output=True, text=True)
     compare(f"{what}: its plan undone", run.stderr.strip() if run.returncode else None, path("back.pth"), wanted)
-    if name in INVERSE:
+    if name in INVERSE:                                # what the set alone tells
         compare(f"{what}: --inverse", convert(after, path("back.pth"), name, model, "--inverse"), path("back.pth"), wanted)
     other = BACK.get(name)
     if other and model.vars.get("X", 8) == 8:

@@ -119,6 +119,10 @@ describe("rule sets", function()
     end
   end
 
+  it("have nothing that lint complains of", function()
+    for _, name in ipairs(SETS) do assert.same({}, (rules.lint(set_of(name)))) end
+  end)
+
   it("keep the lists of torchvision's models as torchvision has them", function()
     local own = { vgg16 = "torchvision_vgg16_to_keras" }
     local generated = list "torchvision"
