@@ -24,8 +24,8 @@ return {
       { tail = { ".gn.s", ".norm.weight" }, optional = true },
       { tail = { ".gn.bias", ".norm.bias" }, optional = true } },
     { -- backbone
-      { "conv1.{s}", to = "stem.conv1.{s}" },
-      { "res.conv1.norm.{s}", to = "stem.conv1.norm.{s}" },
+      { "conv1.{*}", to = "stem.conv1.{*}" },
+      { "res.conv1.norm.{s}", to = "stem.conv1.norm.{s}", optional = true },
       { "res{i}.{j}.branch{b:s}.{*}", to = "res{i}.{j}.{branch[b]}.{4}" },
       { "pred.{s}", to = "linear.{s}", optional = true },
       -- pyramid: `sum` alone is the topmost level's lateral convolution

@@ -53,10 +53,11 @@ def resnet(sd, _):
 
 
 C2_END = {"w": "weight", "b": "bias", "bn_s": "norm.weight", "bn_b": "norm.bias", "bn_gamma": "norm.weight", "bn_beta": "norm.bias",
-          "bn_running_mean": "norm.running_mean", "bn_running_var": "norm.running_var"}
+          "bn_running_mean": "norm.running_mean", "bn_running_var": "norm.running_var", "gn_s": "norm.weight", "gn_b": "norm.bias"}
 C2_PLACE = {"conv1": "stem.conv1", "res_conv1": "stem.conv1", "pred": "linear", "fc1000": "fc1000", "fc6": "box_head.fc1",
             "fc7": "box_head.fc2", "cls_score": "cls_score", "bbox_pred": "bbox_pred", "conv5_mask": "mask_head.deconv",
-            "mask_fcn_logits": "mask_head.predictor"}
+            "mask_fcn_logits": "mask_head.predictor", "kps_score": "roi_heads.keypoint_head.score",
+            "kps_score_lowres": "roi_heads.keypoint_head.score_lowres"}
 C2_RPN = {"conv_rpn": "conv", "rpn_cls_logits": "objectness_logits", "rpn_bbox_pred": "anchor_deltas"}
 
 
@@ -68,9 +69,9 @@ def c2_place(blob):
     m = re.fullmatch(r"fpn_(inner_)?res(\d)_\d+_sum(_lateral)?", blob)
     if m:
         return ("fpn_lateral" if m[1] else "fpn_output") + m[2]
-    m = re.fullmatch(r"_\[mask\]_fcn(\d)", blob)
+    m = re.fullmatch(r"(_\[mask\]_fcn|head_conv|conv_fcn)(\d)", blob)
     if m:
-        return f"mask_head.mask_fcn{m[1]}"
+        return {"_": "mask_head.mask_fcn", "h": "box_head.conv", "c": "roi_heads.keypoint_head.conv_fcn"}[blob[0]] + m[2]
     plain = blob[:-5] if blob.endswith("_fpn2") else blob
     if plain in C2_RPN:
         return "proposal_generator.rpn_head." + C2_RPN[plain]
