@@ -232,8 +232,10 @@ function M.plan(cp, loaded, options)
   local sd, path, code = M.state_dict(cp, loaded.compiled)
   if not sd then return nil, path, code end
   local job = { sd = sd, path = path, sources = M.sources(sd), marks = marks.of(cp, path) }
+  local pause = collectgarbage("setpause", 1000) -- nearly all that a plan makes is kept
   local plan = rules.plan(loaded.compiled, job.sources, { config = options.config, vars = options.vars,
     target = options.target, marks = job.marks })
+  collectgarbage("setpause", pause)
   check_vars(loaded, options.vars, plan.problems)
   for _, problem in ipairs(plan.problems) do
     if not problem.file then problem.file = loaded.file end

@@ -32,6 +32,7 @@ describe("a mistake in a set", function()
       "rule 1.1: resize: argument 3: 'nearest', 'bilinear' or 'bicubic' is expected" },
     { "bad arithmetic", rule { "a", op = { "slice", 0, "1 +" } },
       "rule 1.1: slice: argument 2: '1 +': a number or a name expected before 'the end'" },
+    { "arithmetic without a value", rule { "a", op = { "slice", 0, "1 // 0" } }, "rule 1.1: slice: 1 // 0" },
     { "too many arguments", rule { "a", op = { "squeeze", 0, 1 } }, "rule 1.1: squeeze: too many arguments" },
     { "pieces and names", rule { "a", op = { "split", 0, { 1, 2 } }, to = { "x", "y", "z" } },
       "rule 1.1: split makes 2 pieces, to names 3" },
@@ -106,7 +107,8 @@ return { id = "s", about = "stages = { { {",
   end)
 
   it("is found by its pattern where rules are made by functions", function()
-    local text = 'local function r(p) return { p, to = "{q}" } end\nlocal list = {\n  r "one",\n  r "two" }\nreturn { id = "s", stages = { list } }'
+    local text = 'local function r(p) return { p, to = "{q}" } end\n'
+      .. 'local list = {\n  r "one",\n  r "two" }\nreturn { id = "s", stages = { list } }'
     assert.same({ "f:3: rule 1.1: template '{q}': there is no 'q'", "f:4: rule 1.2: template '{q}': there is no 'q'" },
       mapped.mistakes(load(text)(), { file = "f", text = text }))
   end)
@@ -126,7 +128,7 @@ describe("what does not fit a file", function()
     { "two results of one name", { { "a", to = "x" }, { "b", to = "x" } }, { "a", "b" },
       "rule 1.2: two results are named 'x': from 'a' (rule 1.1) and from 'b' (rule 1.2)" },
     { "a result of a name that is there", { { "a", to = "b" } }, { "a", "b" },
-      "two results are named 'b': from 'a' (rule 1.1) and from 'b'" },
+      "rule 1.1: two results are named 'b': from 'a' (rule 1.1) and from 'b'" },
     { "two peeled keys of one name", { peel = { "m.", mode = "each" } }, { "m.a", "a" },
       "two results are named 'a': from 'm.a' and from 'a'" },
     { "sizes that do not add up", { { "a", op = { "split", 0, { 1, 2 } }, to = { "x", "y" } } }, { "a 4x2" },
@@ -176,12 +178,13 @@ describe("what does not fit a file", function()
   end
 
   it("is told all in one go, with file, line and key", function()
-    local text = 'return { id = "s", stages = { {\n  { "a", op = { "permute", { 0 } } },\n  { "b", to = "c" },\n  { "x", required = true } } } }'
+    local text = 'return { id = "s", stages = { {\n  { "a", op = { "permute", { 0 } } },\n'
+      .. '  { "b", to = "c" },\n  { "x", required = true } } } }'
     local compiled = assert(rules.compile(load(text)(), { file = "m.lua", text = text }))
     local plan = rules.plan(compiled, mapped.sources { "a", "b", "c" })
     assert.same({
       "m.lua:2: rule 1.1: permute({0}) of float32 [2, 2]: it names 1 dimensions of a tensor of 2",
-      "m.lua: two results are named 'c': from 'b' (rule 1.2) and from 'c'",
+      "m.lua:3: rule 1.2: two results are named 'c': from 'b' (rule 1.2) and from 'c'",
       "m.lua:4: rule 1.3: 'x' matches nothing",
     }, mapped.texts(plan.problems))
     assert.equal("a", plan.problems[1].key)
