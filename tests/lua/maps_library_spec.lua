@@ -15,6 +15,14 @@ local LISTS = { vgg16_reducedfc_rules = "vgg16_reducedfc" }
 -- A list whose own set is asked for by name may be what another set finds.
 local FOUND = { torch_to_keras = { resnet18 = "torchvision_resnet_to_detectron2", basic = "torchvision_resnet_to_detectron2" } }
 
+-- What does not come back, even with the original at hand: dropped, cut or added up. Any of these patterns.
+local GONE = { torchvision_resnet_to_detectron2 = { "^fc%." }, dinov2_to_timm = { "^mask_token$" },
+  dinov2_reg_to_timm = { "^mask_token$", "^cls_token$", "^pos_embed$" }, hf_bert_gamma_beta = { "position_ids$" },
+  meta_llama_to_hf = { "^rope%.freqs$" }, hf_llama_to_meta = { "inv_freq$" }, torch_to_keras = { "num_batches_tracked$" },
+  openai_clip_vit_to_timm = { "^[^v]" }, lstm_to_keras = { "%.bias_" },
+  detectron_c2_to_detectron2 = { "_momentum$", "^bbox_pred", "^mask_fcn_logits" },
+  beit3_to_timm = { "%.text_embed%.", "mask_token$", "%.B%.", "embed_positions" } }
+
 local function list(name) return layouts.read(root .. "tests/data/maps/" .. name .. ".txt") end
 
 local function model_of(name, model)
@@ -49,6 +57,12 @@ local function keys(entries)
   end
   table.sort(out)
   return out
+end
+
+-- luassert takes its time over long lists: it is asked only where they differ.
+local function assert_keys(expected, got)
+  local a, b = keys(expected), keys(got)
+  if table.concat(a, "\n") ~= table.concat(b, "\n") then assert.same(a, b) end
 end
 
 local function plan_of(name, sources, options) return rules.plan(compiled[name], sources, options) end
@@ -106,9 +120,26 @@ describe("rule sets", function()
       it(("%s: %s, %d keys become %d"):format(name, model.name, #model.source, #model.target), function()
         local plan = plan_of(name, model.source, { config = model.config })
         assert.equal("", problems_of(plan))
-        assert.same(keys(model.target), keys(plan.outputs))
+        assert_keys(model.target, plan.outputs)
         assert.equal(0, #plan.collisions)
         for _, rule in ipairs(plan.unfired) do assert.is_true(rule.optional, rule.rule) end
+      end)
+
+      it(("%s: %s comes back, but for what is gone"):format(name, model.name), function()
+        local plan, metas, back, expected = plan_of(name, model.source, { config = model.config }), {}, {}, {}
+        for _, key in ipairs(model.target) do metas[key.name] = key end
+        for i, output in ipairs(rules.undo(compiled[name], plan, model.source).outputs) do
+          local same = metas[output.expr] -- a name alone
+          local shape, dtype = same and same.shape, same and same.dtype
+          if not same then shape, dtype = ckpt.infer(output.expr, metas) end
+          back[i] = { name = output.to, shape = assert(shape, dtype), dtype = dtype }
+        end
+        for _, key in ipairs(model.source) do
+          local gone = false
+          for _, pattern in ipairs(GONE[name] or {}) do gone = gone or key.name:find(pattern) ~= nil end
+          if not gone then expected[#expected + 1] = key end
+        end
+        assert_keys(expected, back)
       end)
 
       it(("%s: %s is found by the right set and no other"):format(name, model.name), function()
@@ -129,9 +160,9 @@ describe("rule sets", function()
     assert.equal(6, #generated)
     for _, model in ipairs(generated) do
       local written = model_of(own[model.name] or "torchvision_resnet_to_detectron2", model.name)
-      assert.same(keys(model.source), keys(written.source))
+      assert_keys(model.source, written.source)
     end
-    assert.same(keys(model_of("torchvision", "resnet18").source), keys(model_of("torch_to_keras", "resnet18").source))
+    assert_keys(model_of("torchvision", "resnet18").source, model_of("torch_to_keras", "resnet18").source)
   end)
 end)
 
@@ -190,7 +221,7 @@ describe("maps.rgb_to_bgr", function()
       local entries = model[case[4] or "source"]
       local plan = plan_of("rgb_to_bgr", entries)
       assert.equal("", problems_of(plan))
-      assert.same(keys(entries), keys(plan.outputs))
+      assert_keys(entries, plan.outputs)
       for _, output in ipairs(plan.outputs) do
         assert.equal(output.to == case[3] and "index_select(1, {2, 1, 0})" or "", output.ops)
       end
