@@ -141,6 +141,8 @@ describe("what does not fit a file", function()
       "rule 1.1: '0.q' was found, but not {i}.k" },
     { "an expert that is missing", { { gather = { "e.{e}" }, over = "e", to = "e", op = { "stack", 0 } } }, { "e.0", "e.2" },
       "rule 1.1: 'e.0' was found, but not e.{e} with e = 1" },
+    { "two keys that are one part", { { gather = { a = "lua:^%d+%.q$", b = "k" }, order = { "a", "b" }, to = "c", op = { "cat", 0 } } },
+      { "0.q", "1.q", "k" }, "rule 1.1: '0.q' and '1.q' are the same part of one group" },
     { "parts of other shapes", { { gather = { "a", "b" }, to = "c", op = { "stack", 0 } } }, { "a 2", "b 3" },
       "rule 1.1: stack(0) of float32 [2], float32 [3]: shapes [2] and [3] differ" },
     { "parts of other sizes than said", { { gather = { "a", "b" }, to = "c", op = { "cat", 0 }, sizes = { 2, 2 } } }, { "a 2", "b 3" },

@@ -1,6 +1,7 @@
 -- rules_inverse_spec.lua: what undoes plans and sets: the sources come back bit for bit, on random tensors; what loses
 -- something says so.
 local ckpt = require "ckpt"
+local gate = require "support.gate"
 local mapped = require "support.mapped"
 local rules = require "policies.rules"
 
@@ -70,7 +71,7 @@ local function check(set, list, set_too)
 end
 
 describe("the inverse", function()
-  after_each(require "support.gate")
+  after_each(gate)
 
   -- name, rules, sources, whether the set can be turned round without a file
   local cases = {

@@ -1,4 +1,5 @@
 -- rules_plan_spec.lua: what plans hold: every field of a rule set and of a rule, on names and shapes.
+local gate = require "support.gate"
 local mapped = require "support.mapped"
 local rules = require "policies.rules"
 local ckpt = require "ckpt"
@@ -335,7 +336,7 @@ describe("include", function()
 end)
 
 describe("expressions", function()
-  after_each(require "support.gate")
+  after_each(gate)
 
   it("are inferred from tensors, state dicts and descriptions alike", function()
     local t = ckpt.tensor("float16", { 2, 3 })
