@@ -81,6 +81,7 @@ static ckpt_status stream_direct(ckpt_sink *to, const ckpt_tensor *t, ckpt_error
 
 ckpt_status ckpt_tensor_stream(ckpt_sink *to, const ckpt_tensor *t, ckpt_error *err) {
   ckpt_tensor *contiguous = NULL;
+  if (ckpt_tensor_is_meta(t)) return ckpt_fail(err, CKPT_E_ARGUMENT, -1, "a meta tensor has no data");
   if (ckpt_tensor_numel(t) == 0) return CKPT_OK;
   if (ckpt_tensor_is_contiguous(t) && !ckpt_tensor_conj(t) && !ckpt_tensor_neg(t)) return stream_direct(to, t, err);
   if (ckpt_storage_is_writable(ckpt_tensor_storage(t))) return gather_blocks(to, t, err);
