@@ -27,10 +27,11 @@ override CFLAGS += -std=c11 -D_GNU_SOURCE $(WARNINGS) -fPIC -fvisibility=hidden 
                    -Iruntime/include -Ibindings/include -Iruntime -Ibindings $(LUA_CFLAGS)
 
 RUNTIME  := $(patsubst %.c,$(B)/obj/%.o,$(wildcard runtime/*.c))
-BINDINGS := $(patsubst %.c,$(B)/obj/%.o,$(filter-out bindings/main.c,$(wildcard bindings/*.c)))
+BINDINGS := $(patsubst %.c,$(B)/obj/%.o,$(filter-out bindings/main.c bindings/host%,$(wildcard bindings/*.c)))
 POLICIES := $(filter-out policies/types.lua,$(wildcard policies/*.lua policies/*/*.lua))
 SCRIPTS  := $(wildcard scripts/*.lua scripts/cli/*.lua)
 LUA_SHARE := /usr/share/lua/5.4
+HOST     := $(patsubst %.c,$(B)/obj/%.o,$(wildcard bindings/host*.c)) # of the executable alone
 LIBRARY  := $(RUNTIME) $(BINDINGS) $(B)/obj/embedded_policies.o
 TRAINER  := $(wildcard tests/trainer/*.c)
 C_TESTS  := $(patsubst tests/c/%.c,$(B)/tests/%,$(wildcard tests/c/test_*.c))
@@ -103,7 +104,7 @@ $(B)/libckpt.so: $(B)/$(SONAME)
 $(B)/ckpt.so: $(LIBRARY)
 	$(CC) $(SANITIZE) $(LDFLAGS) -shared -Wl,-z,nodelete -o $@ $^ $(LIBS)
 
-$(B)/ckpt: $(B)/obj/bindings/main.o $(B)/obj/embedded_scripts.o $(B)/libckpt.a
+$(B)/ckpt: $(B)/obj/bindings/main.o $(HOST) $(B)/obj/embedded_scripts.o $(B)/libckpt.a
 	$(CC) $(SANITIZE) $(LDFLAGS) -Wl,-E -o $@ $^ $(LUA_LIBS) $(LIBS)
 
 $(B)/trainer: $(patsubst %.c,$(B)/obj/%.o,$(TRAINER)) $(B)/libckpt.a
