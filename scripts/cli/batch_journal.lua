@@ -1,5 +1,5 @@
--- batch_journal.lua: what a batch has done, as lines of JSON in OUT-DIR/convert.jsonl, each on the disk before the batch
--- goes on. A batch that is killed at any moment and started again goes on where it was.
+-- batch_journal.lua: what a batch has done, as lines of JSON in OUT-DIR/convert.jsonl, each on the disk before the
+-- batch goes on. A batch that is killed at any moment and started again goes on where it was.
 --
 --   {"event":"begun", "in","bytes","mtime","options","out", "before":{"inode","mtime"}}    before anything is written
 --   {"event":"done",  "in","bytes","mtime","options","out", "files":[{"file","bytes","inode","mtime"}], "tensors"}
