@@ -39,7 +39,7 @@ HEADERS  := runtime/include/ckpt/ckpt.h bindings/include/ckpt/checkpointer.h
 
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: all help deps run test test-c test-lua test-e2e check-graphs lint format asan check-asan install uninstall check-install \
+.PHONY: all help deps run test test-c test-lua test-e2e check-graphs check-big lint format asan check-asan install uninstall check-install \
         print-installed test-units bench-align clean
 
 all: $(B)/libckpt.a $(B)/$(SONAME) $(B)/libckpt.so $(B)/ckpt.so $(B)/ckpt $(B)/trainer $(B)/graphs
@@ -50,6 +50,7 @@ help:
 	@echo 'make run           the example: train on real digits, killed twice, resumed, best kept; then its checkpoints'
 	@echo 'make test          all tests'
 	@echo 'make check-graphs  N=10000 random object graphs each way between ckpt and Python, from seed SEED=1 on'
+	@echo 'make check-big     a state dict of BIG=10000 MB renamed, permuted and cast with less than 200 MB of memory'
 	@echo 'make lint          luacheck, clang-format, clang-tidy, cppcheck, headers alone under strict flags'
 	@echo 'make asan          everything under AddressSanitizer and UBSan in build/asan; make check-asan tests it'
 	@echo 'make install       into prefix ($(prefix)), below DESTDIR; uninstall takes it away; check-install tests both'
@@ -124,6 +125,10 @@ check-graphs: $(B)/graphs $(B)/ckpt
 
 $(B)/graphs: $(patsubst %.c,$(B)/obj/%.o,$(wildcard tests/graphs/*.c)) $(B)/libckpt.a
 	$(CC) $(SANITIZE) $(LDFLAGS) -o $@ $^ $(LIBS)
+
+BIG ?= 10000
+check-big: $(B)/ckpt
+	@CKPT_TOP=$(CURDIR) CKPT=$(abspath $(B))/ckpt bash tests/big/check_big.sh $(BIG)
 
 test-c: $(C_TESTS)
 

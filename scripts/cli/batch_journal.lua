@@ -5,8 +5,8 @@
 --   {"event":"done",  "in","bytes","mtime","options","out", "files":[{"file","bytes","inode","mtime"}], "tensors"}
 --   {"event":"failed","in","bytes","mtime","options","out", "message"}
 --
--- Done is a task whose input and options are those of its last "done", and whose files are still those that were written.
--- A file gets its name only when it is whole, so that a task that was begun and whose file is another than `before` (or
+-- Done is a task whose input and options are those of its last "done", and whose files are still those that were
+-- written. A file gets its name only when it is whole, so that a task that was begun and whose file is another than `before` (or
 -- there, if `before` is missing) was done as well: the batch was killed before it could say so.
 
 local dkjson = require "dkjson"

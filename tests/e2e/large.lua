@@ -11,13 +11,14 @@ local MARKS = 64 -- numbers that are not 0 in each tensor
 -- ---- a zip archive with holes ----
 
 local function local_header(name, size)
-  return ("<c4 I2I2I2I2I2 I4I4I4 I2I2"):pack("PK\3\4", 45, 0, 0, 0, 0, 0, 0xFFFFFFFF, 0xFFFFFFFF, #name, 20) .. name ..
-    ("<I2I2I8I8"):pack(1, 16, size, size)
+  return ("<c4 I2I2I2I2I2 I4I4I4 I2I2"):pack("PK\3\4", 45, 0, 0, 0, 0, 0, 0xFFFFFFFF, 0xFFFFFFFF, #name, 20) ..
+    name .. ("<I2I2I8I8"):pack(1, 16, size, size)
 end
 
 local function directory_entry(name, size, at)
-  return ("<c4 I2I2I2I2I2I2 I4I4I4 I2I2I2I2I2I4I4"):pack("PK\1\2", 45, 45, 0, 0, 0, 0, 0, 0xFFFFFFFF, 0xFFFFFFFF, #name, 28,
-    0, 0, 0, 0, 0xFFFFFFFF) .. name .. ("<I2I2I8I8I8"):pack(1, 24, size, size, at)
+  return ("<c4 I2I2I2I2I2I2 I4I4I4"):pack("PK\1\2", 45, 45, 0, 0, 0, 0, 0, 0xFFFFFFFF, 0xFFFFFFFF) ..
+    ("<I2I2I2I2I2I4I4"):pack(#name, 28, 0, 0, 0, 0, 0xFFFFFFFF) .. name ..
+    ("<I2I2I8I8I8"):pack(1, 24, size, size, at)
 end
 
 local function end_records(n, size, at)
@@ -65,15 +66,18 @@ end
 
 local function text(word) return "X" .. ("<s4"):pack(word) end
 
+local function long(n) return "\x8a\8" .. ("<i8"):pack(n) end
+
+-- One call of _rebuild_tensor_v2, as torch.save writes it.
+local function tensor(key, rows, columns)
+  return "ctorch._utils\n_rebuild_tensor_v2\n((" .. text "storage" .. "ctorch\nFloatStorage\n" .. text(key) ..
+    text "cpu" .. long(rows * columns) .. "tQK\0" .. long(rows) .. long(columns) .. "\x86" .. long(columns) ..
+    "K\1\x86\x89ccollections\nOrderedDict\n)RtR"
+end
+
 local function pickle(shapes)
   local out = { "\x80\2ccollections\nOrderedDict\n)R(" }
-  for i, s in ipairs(shapes) do
-    local numel = s[2] * s[3]
-    out[#out + 1] = text(s[1]) .. "ctorch._utils\n_rebuild_tensor_v2\n((" .. text "storage" .. "ctorch\nFloatStorage\n" ..
-      text(tostring(i - 1)) .. text "cpu" .. ("<c2I1 i8"):pack("\x8a\8", 0, 0):sub(1, 2) .. ("<i8"):pack(numel) .. "tQK\0J" ..
-      ("<i4"):pack(s[2]) .. "J" .. ("<i4"):pack(s[3]) .. "\x86J" .. ("<i4"):pack(s[3]) ..
-      "K\1\x86\x89ccollections\nOrderedDict\n)RtR"
-  end
+  for i, s in ipairs(shapes) do out[#out + 1] = text(s[1]) .. tensor(tostring(i - 1), s[2], s[3]) end
   return table.concat(out) .. "u."
 end
 
