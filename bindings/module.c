@@ -2,6 +2,7 @@
  * module.c - luaopen_ckpt: the module's table. Idempotent and without static state: busted opens it again for every
  * file.
  */
+#include "expr.h"
 #include "lua_tensor.h"
 
 static int module_live(lua_State *L) {
@@ -24,6 +25,8 @@ CKPT_API int luaopen_ckpt(lua_State *L) {
                                        {"cat", ckpt_lua_cat},
                                        {"stack", ckpt_lua_stack},
                                        {"align", ckpt_lua_align},
+                                       {"infer", ckpt_lua_infer},
+                                       {"apply", ckpt_lua_apply},
                                        {"live", module_live},
                                        {NULL, NULL}};
   luaL_checkversion(L);

@@ -9,6 +9,8 @@ local dkjson = require "dkjson"
 local files = require "scripts.cli.batch_files"
 local journals = require "scripts.cli.batch_journal"
 local json = require "scripts.cli.json"
+local map_options = require "scripts.cli.map_options"
+local mapping = require "scripts.cli.mapping"
 local status = require "scripts.cli.status"
 local text = require "scripts.cli.text"
 
@@ -95,6 +97,7 @@ local function convert_one(task, args, convert)
     message = tostring(outcome)
     return failure_line(task, message, message:find("not enough memory", 1, true) and "nomem" or "error")
   end
+  if type(message) == "table" then return failure_line(task, map_options.sentence(message, file), "policy") end
   if not outcome then return failure_line(task, name_file(message, file), code) end
   local fields = convert.fields(own, outcome)
   fields.status = "converted"
@@ -207,9 +210,17 @@ end
 
 local SKIPPED_ORDER = { "status", "in", "out" }
 
+-- A config.json beside a file decides with the rules, unless another is named.
+local function options_of(task, options, self)
+  if not self.args.map or self.args.config then return options end
+  return self.host.sha256(options .. contents((task.input:match("^(.*/)[^/]*$") or "") .. "config.json"))
+end
+
 -- What has been done before is left out; what a killed batch could not say any more is said now.
 function Batch:sort_out(tasks)
+  local options = M.options_digest(self.args, self.host)
   for _, task in ipairs(tasks) do
+    task.options = options_of(task, options, self)
     task.real = self.host.real_path(task.input) or task.input
     task.limit = self.share
     local done, name = self.journal:is_done(task)
@@ -307,6 +318,10 @@ local function check(args, tasks, convert)
   if args.memory and args.memory < LEAST then
     return nil, ("--memory must be at least %s"):format(text.size(LEAST))
   end
+  if args.map then
+    local loaded, problems = mapping.load(args.map, { inverse = args.inverse })
+    if not loaded then return nil, problems end
+  end
   for _, task in ipairs(tasks) do
     local probe = setmetatable({ input = task.input, output = task.output }, { __index = args })
     local format, message = convert.check(probe)
@@ -324,9 +339,9 @@ function M.run(args, host, convert)
   tasks, message = files.collect(args, host)
   if not tasks then return status.usage(message) end
   ok, message = check(args, tasks, convert)
-  if not ok then return status.usage(message) end
+  if not ok then return map_options.tell(message, "argument") end
   local self = new_batch(args, host, convert)
-  self.journal, message, code = journals.open(args.out_dir, M.options_digest(args, host), host)
+  self.journal, message, code = journals.open(args.out_dir, host)
   if not self.journal then return status.fail(message, code, args.out_dir) end
   ok, message, code = self:sort_out(tasks)
   if ok then ok, message, code = self:make_directories() end

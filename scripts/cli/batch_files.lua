@@ -15,6 +15,9 @@ M.SUFFIXES = { safetensors = "safetensors", pth = "pth", pt = "pth", th = "pth",
 ---@field out string the new file, below the output directory
 ---@field output string the same as a path
 ---@field stat table? of the input; nil if there is none
+---@field real string? the input's path from the root
+---@field options string? digest of what decides what it becomes
+---@field limit integer? bytes of memory
 
 local function suffix_of(name)
   local suffix = name:match("%.([%w]+)$")

@@ -6,8 +6,8 @@
 --   {"event":"failed","in","bytes","mtime","options","out", "message"}
 --
 -- Done is a task whose input and options are those of its last "done", and whose files are still those that were
--- written. A file gets its name only when it is whole, so that a task that was begun and whose file is another than `before` (or
--- there, if `before` is missing) was done as well: the batch was killed before it could say so.
+-- written. A file gets its name only when it is whole, so that a task that was begun and whose file is another than
+-- `before` (or there, if `before` is missing) was done as well: the batch was killed before it could say so.
 
 local dkjson = require "dkjson"
 local json = require "scripts.cli.json"
@@ -46,18 +46,17 @@ local function open(host, dir)
 end
 
 ---@param dir string made if it is not there
----@param options string digest of the options
 ---@param host table
 ---@return table? journal nil, message, code
 ---@return string? message
 ---@return string? code
-function M.open(dir, options, host)
+function M.open(dir, host)
   local log, message, code = open(host, dir)
   if not log then
     return nil, code == "busy" and dir .. ": another batch is converting into this directory" or message, code
   end
   local last, whole = read(dir .. "/" .. M.NAME)
-  local self = setmetatable({ log = log, dir = dir, options = options, host = host, last = last }, Journal)
+  local self = setmetatable({ log = log, dir = dir, host = host, last = last }, Journal)
   if not whole then
     local ok
     ok, message, code = log:append(M.NAME, "\n")
@@ -68,8 +67,8 @@ end
 
 -- ---- asking ----
 
-function Journal:is_of(entry, task)
-  return entry ~= nil and task.stat ~= nil and entry["in"] == task.real and entry.options == self.options and
+local function is_of(entry, task)
+  return entry ~= nil and task.stat ~= nil and entry["in"] == task.real and entry.options == task.options and
     entry.bytes == task.stat.bytes and entry.mtime == task.stat.mtime
 end
 
@@ -101,8 +100,8 @@ end
 ---@return string? file that was written, where the journal does not say so yet
 function Journal:is_done(task)
   local events = self.last[task.out] or {}
-  if events.done then return self:is_of(events.done, task) and self:has_files(task, events.done) end
-  if events.failed or not self:is_of(events.begun, task) then return false end
+  if events.done then return is_of(events.done, task) and self:has_files(task, events.done) end
+  if events.failed or not is_of(events.begun, task) then return false end
   local name, stat = self:main_file(task)
   local before = events.begun.before
   if not name or (before and before.inode == stat.inode and before.mtime == stat.mtime) then return false end
@@ -111,10 +110,10 @@ end
 
 -- ---- writing ----
 
-local function line(self, event, task, fields)
+local function line(event, task, fields)
   local stat = task.stat or {}
   fields.event, fields["in"], fields.out = event, task.real, task.out
-  fields.bytes, fields.mtime, fields.options = stat.bytes, stat.mtime, self.options
+  fields.bytes, fields.mtime, fields.options = stat.bytes, stat.mtime, task.options
   return json.encode(json.object(ORDER, fields)) .. "\n"
 end
 
@@ -127,7 +126,7 @@ function Journal:begin(tasks)
   local lines = {}
   for i, task in ipairs(tasks) do
     local _, stat = self:main_file(task)
-    lines[i] = line(self, "begun", task, { before = stat and json.object(FILE_ORDER, stat) })
+    lines[i] = line("begun", task, { before = stat and json.object(FILE_ORDER, stat) })
   end
   if #lines == 0 then return true end
   return self.log:append(M.NAME, table.concat(lines))
@@ -145,7 +144,7 @@ function Journal:done(task, names, tensors)
     local stat = self.host.stat(self:folder(task) .. name) or {}
     files[i] = json.object(FILE_ORDER, { file = name, bytes = stat.bytes, inode = stat.inode, mtime = stat.mtime })
   end
-  return self.log:append(M.NAME, line(self, "done", task, { files = files, tensors = tensors }))
+  return self.log:append(M.NAME, line("done", task, { files = files, tensors = tensors }))
 end
 
 ---@param task batch.Task
@@ -154,7 +153,7 @@ end
 ---@return string? message
 ---@return string? code
 function Journal:failed(task, message)
-  return self.log:append(M.NAME, line(self, "failed", task, { message = message }))
+  return self.log:append(M.NAME, line("failed", task, { message = message }))
 end
 
 ---Lets go of the directory: at the end, and in a process that is not the batch's own.

@@ -10,6 +10,7 @@ local casting = require "scripts.cli.casting"
 local ckpt = require "ckpt"
 local drop = require "scripts.cli.drop"
 local json = require "scripts.cli.json"
+local map_options = require "scripts.cli.map_options"
 local run_dir = require "scripts.cli.run_dir"
 local status = require "scripts.cli.status"
 local text = require "scripts.cli.text"
@@ -67,6 +68,8 @@ function M.declare(command)
   command:option("--metadata", "For a safetensors file or an index."):argname("KEY=VALUE"):count("*")
     :convert(run_dir.pair)
   command:option("--save", "Which of several saves in IN, from 1."):argname("N"):convert(save_number)
+  map_options.declare(command)
+  map_options.declare_roundtrip(command)
   command:flag("--json", "One line of JSON for each file.")
   batch.declare(command, size)
 end
@@ -126,6 +129,7 @@ end
 ---@field dropped string[]
 ---@field changed table[] as ckpt.sanitize tells it
 ---@field cast casting.Report?
+---@field mapped mapping.Report?
 
 local function sanitize(job, profile)
   local value, changes, code = ckpt.sanitize(job.value, profile)
@@ -158,7 +162,12 @@ local function prepare(cp, args)
     if not job.dropped then return nil, message, code end
     if #job.dropped == 0 then return nil, "nothing in it fits " .. table.concat(args.drop, " or "), "argument" end
   end
-  job.value, message, code = select(cp, args.select)
+  if args.map then
+    job.value, job.mapped, code = map_options.apply(cp, args, args.input, format_of(args))
+    message = job.mapped
+  else
+    job.value, message, code = select(cp, args.select)
+  end
   if job.value == nil then return nil, message, code end
   if args.sanitize then ok, message, code = sanitize(job, args.profile) end
   if ok and (args.dtype or #args.dtype_map > 0) then ok, message, code = cast(job, args) end
@@ -167,7 +176,7 @@ local function prepare(cp, args)
 end
 
 -- What IN says of itself goes along where OUT can say it; names of tied tensors are said anew.
-local function metadata_of(cp, args, format)
+local function metadata_of(cp, job, args, format)
   local metadata, n = {}, 0
   for key, value in pairs(format == "safetensors" and cp.metadata or {}) do
     if type(key) == "string" and type(value) == "string" and key ~= "total_size" and cp:at(key) == nil then
@@ -175,13 +184,16 @@ local function metadata_of(cp, args, format)
     end
   end
   for _, item in ipairs(args.metadata) do metadata[item[1]], n = item[2], n + 1 end
+  for key, value in pairs(format == "safetensors" and job.mapped and job.mapped.metadata or {}) do
+    metadata[key], n = value, n + 1
+  end
   return n > 0 and metadata or nil
 end
 
 local function save(cp, job, args, format)
   local report, message, code = ckpt.save(args.output, job.value, {
     format = format, tensors_only = args.tensors_only or nil, shard_size = args.shard_size,
-    drop_unsupported = args.drop_unsupported or nil, metadata = metadata_of(cp, args, format),
+    drop_unsupported = args.drop_unsupported or nil, metadata = metadata_of(cp, job, args, format),
   })
   if not report then return nil, message, code end
   for _, name in ipairs(report.dropped) do table.insert(job.dropped, name) end
@@ -192,7 +204,7 @@ end
 -- ---- telling ----
 
 local ORDER = { "status", "in", "out", "from", "format", "files", "tensors", "bytes", "dropped", "changed", "cast",
-                "overflow", "tied", "copied" }
+                "overflow", "tied", "copied", "map" }
 local CHANGE_ORDER = { "name", "class", "into" }
 local TIE_ORDER = { "name", "kept" }
 
@@ -222,7 +234,7 @@ function M.fields(args, outcome)
     tensors = written.tensors, bytes = written.bytes, dropped = job.dropped,
     changed = objects(CHANGE_ORDER, job.changed), cast = json.map(job.cast and job.cast.counts or {}),
     overflow = job.cast and job.cast.overflow or {}, tied = objects(TIE_ORDER, report.tied),
-    copied = copied_names(job, report),
+    copied = copied_names(job, report), map = job.mapped and map_options.json(job.mapped),
   })
 end
 
@@ -244,6 +256,7 @@ local function print_text(args, outcome)
     changes[i] = ("%s (%s to %s)"):format(change.name, change.class, change.into or "a plain value")
   end
   for i, word in ipairs(job.cast and job.cast.order or {}) do casts[i] = job.cast.counts[word] .. " " .. word end
+  if job.mapped then map_options.say(job.mapped) end
   say_list("dropped", job.dropped)
   say_list("changed", changes)
   say_list("cast", casts)
@@ -294,7 +307,7 @@ end
 ---Converts args.input into args.output.
 ---@param args table
 ---@return convert.Outcome? nil, message, code, file: the one that the message is about
----@return string? message
+---@return string|ckpt.rules.Problem[]|nil message
 ---@return string? code
 ---@return string? file
 function M.perform(args)
@@ -331,7 +344,7 @@ function M.run(args, host)
   if not format then return status.usage(message) end
   local outcome, code, file
   outcome, message, code, file = M.perform(args)
-  if not outcome then return status.fail(message, code, file) end
+  if not outcome then return map_options.tell(message, code, file) end
   if args.json then json.print(M.fields(args, outcome)) else print_text(args, outcome) end
   return status.OK
 end

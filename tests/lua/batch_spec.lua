@@ -177,6 +177,56 @@ describe("a batch tells", function()
   end)
 end)
 
+describe("a batch that maps", function()
+  local RULES = [[return { id = "mine", exact = true, stages = { {
+    { "w", to = "conv.weight", op = { { "reshape", { "n", 2 } }, { "transpose", 0, 1 } } },
+  } }, vars = { n = { config = "n" } } }]]
+
+  before_each(function()
+    mkdir "zoo/b"
+    save("zoo/a.pth", { 1, 2, 3, 4 })
+    save("zoo/b/b.pth", { 1, 2, 3, 4, 5, 6 })
+    scratch.write(cli.path "mine.lua", RULES)
+    scratch.write(cli.path "zoo/config.json", '{"n":2}')
+    scratch.write(cli.path "zoo/b/config.json", '{"n":3}')
+  end)
+
+  local function run(status) return batch(status, "@zoo", "--out-dir", "@out", "--format", "pth", "--map", "@mine.lua") end
+  local function shape(name) return assert(ckpt.open(cli.path(name))):at "conv.weight".shape end
+
+  it("every file by the same rules, with the config beside it", function()
+    run(0)
+    assert.same({ { 2, 2 }, { 2, 3 } }, { shape "out/a.pth", shape "out/b/b.pth" })
+    assert.equal("skipped", run(0)["b.pth"].status)
+  end)
+
+  it("again when the rules or a config have changed", function()
+    run(0)
+    scratch.write(cli.path "zoo/b/config.json", '{ "n": 3 }')
+    local by_out = run(0)
+    assert.same({ "skipped", "converted" }, { by_out["a.pth"].status, by_out["b.pth"].status })
+    scratch.write(cli.path "mine.lua", (RULES:gsub(", { \"transpose\", 0, 1 }", "")))
+    by_out = run(0)
+    assert.same({ "converted", "converted" }, { by_out["a.pth"].status, by_out["b.pth"].status })
+    assert.same({ 3, 2 }, shape "out/b/b.pth")
+  end)
+
+  it("and tells of a file that the rules do not fit, with the rule and its line", function()
+    scratch.write(cli.path "zoo/config.json", '{"n":7}')
+    local by_out = run(1)
+    assert.same({ "failed", "converted", "policy" }, { by_out["a.pth"].status, by_out["b.pth"].status, by_out["a.pth"].code })
+    assert.matches("zoo/a.pth: .*mine.lua:2: rule 1.1: reshape", by_out["a.pth"].message)
+  end)
+
+  it("and refuses wrong rules before anything is written", function()
+    scratch.write(cli.path "mine.lua", 'return { id = "x", stages = { { { "w", op = { "nonsense" } }, { "{" } } } }')
+    local out, err, status = cli.run("convert", "@zoo", "--out-dir", "@out", "--format", "pth", "--map", "@mine.lua")
+    assert.same({ "", false }, { out, exists "out" })
+    assert.truthy(status == 1 or status == 2)
+    assert.matches("mine.lua:1: .*nonsense.*\n.*mine.lua:1: ", err)
+  end)
+end)
+
 describe("a batch refuses, before anything is written,", function()
   local function refuses(sentence, ...)
     cli.refuses(2, sentence, "convert", ...)
