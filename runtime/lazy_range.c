@@ -196,11 +196,12 @@ static void gather_windows(unsigned char *to, const ckpt_tensor *t, const unsign
   }
 }
 
-static ckpt_status read_source(reading *r, const ckpt_tensor *t, ckpt_error *err) {
+/* plain: the operation moves elements itself, in an order as good as any as long as all is in one window. */
+static ckpt_status read_source(reading *r, const ckpt_tensor *t, bool plain, ckpt_error *err) {
   ckpt_storage *s = ckpt_tensor_storage(t);
   if (!ckpt_storage_lies(s)) return compute_source(r, t, err);
   CKPT_TRY(ckpt_tensor_data(&r->data, t, err));
-  if (ckpt_tensor_is_contiguous(t) || reach(t) <= WINDOW) return CKPT_OK;
+  if (ckpt_tensor_is_contiguous(t) || (plain && reach(t) <= WINDOW)) return CKPT_OK;
   const unsigned char *from = r->data;
   CKPT_TRY(make_room(r, t, err));
   gather_windows(r->owned, t, from);
@@ -224,7 +225,7 @@ static ckpt_status compute_box(unsigned char *to, ckpt_lazy *lazy, ckpt_error *e
   for (size_t i = 0; st == CKPT_OK && i < lazy->n_sources; i++) {
     reading r = {NULL, NULL, NULL};
     if (ckpt_tensor_numel(lazy->sources[i]) == 0) continue;
-    st = read_source(&r, lazy->sources[i], err);
+    st = read_source(&r, lazy->sources[i], lazy->op->plain, err);
     if (st == CKPT_OK) add_part(to, lazy, i, &r);
     release_reading(&r);
   }
