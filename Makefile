@@ -27,10 +27,11 @@ override CFLAGS += -std=c11 -D_GNU_SOURCE $(WARNINGS) -fPIC -fvisibility=hidden 
                    -Iruntime/include -Ibindings/include -Iruntime -Ibindings $(LUA_CFLAGS)
 
 RUNTIME  := $(patsubst %.c,$(B)/obj/%.o,$(wildcard runtime/*.c))
-BINDINGS := $(patsubst %.c,$(B)/obj/%.o,$(filter-out bindings/main.c,$(wildcard bindings/*.c)))
+BINDINGS := $(patsubst %.c,$(B)/obj/%.o,$(filter-out bindings/main.c bindings/host%,$(wildcard bindings/*.c)))
 POLICIES := $(filter-out policies/types.lua,$(wildcard policies/*.lua policies/*/*.lua))
 SCRIPTS  := $(wildcard scripts/*.lua scripts/cli/*.lua)
 LUA_SHARE := /usr/share/lua/5.4
+HOST     := $(patsubst %.c,$(B)/obj/%.o,$(wildcard bindings/host*.c)) # of the executable alone
 LIBRARY  := $(RUNTIME) $(BINDINGS) $(B)/obj/embedded_policies.o
 TRAINER  := $(wildcard tests/trainer/*.c)
 C_TESTS  := $(patsubst tests/c/%.c,$(B)/tests/%,$(wildcard tests/c/test_*.c))
@@ -38,7 +39,7 @@ HEADERS  := runtime/include/ckpt/ckpt.h bindings/include/ckpt/checkpointer.h
 
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: all help deps run test test-c test-lua test-e2e check-graphs check-keeping lint format asan check-asan install uninstall check-install \
+.PHONY: all help deps run test test-c test-lua test-e2e check-graphs check-big check-keeping lint format asan check-asan install uninstall check-install \
         print-installed test-units bench-align clean
 
 all: $(B)/libckpt.a $(B)/$(SONAME) $(B)/libckpt.so $(B)/ckpt.so $(B)/ckpt $(B)/trainer $(B)/graphs
@@ -49,6 +50,7 @@ help:
 	@echo 'make run           the example: train on real digits, killed twice, resumed, best kept; then its checkpoints'
 	@echo 'make test          all tests'
 	@echo 'make check-graphs  N=10000 random object graphs each way between ckpt and Python, from seed SEED=1 on'
+	@echo 'make check-big     a state dict of BIG=10000 MB renamed, permuted and cast with less than 200 MB of memory'
 	@echo 'make check-keeping N=10000 random metric logs under random policies, from seed SEED=1 on'
 	@echo 'make lint          luacheck, clang-format, clang-tidy, cppcheck, headers alone under strict flags'
 	@echo 'make asan          everything under AddressSanitizer and UBSan in build/asan; make check-asan tests it'
@@ -104,7 +106,7 @@ $(B)/libckpt.so: $(B)/$(SONAME)
 $(B)/ckpt.so: $(LIBRARY)
 	$(CC) $(SANITIZE) $(LDFLAGS) -shared -Wl,-z,nodelete -o $@ $^ $(LIBS)
 
-$(B)/ckpt: $(B)/obj/bindings/main.o $(B)/obj/embedded_scripts.o $(B)/libckpt.a
+$(B)/ckpt: $(B)/obj/bindings/main.o $(HOST) $(B)/obj/embedded_scripts.o $(B)/libckpt.a
 	$(CC) $(SANITIZE) $(LDFLAGS) -Wl,-E -o $@ $^ $(LUA_LIBS) $(LIBS)
 
 $(B)/trainer: $(patsubst %.c,$(B)/obj/%.o,$(TRAINER)) $(B)/libckpt.a
@@ -129,6 +131,10 @@ check-graphs: $(B)/graphs $(B)/ckpt
 
 $(B)/graphs: $(patsubst %.c,$(B)/obj/%.o,$(wildcard tests/graphs/*.c)) $(B)/libckpt.a
 	$(CC) $(SANITIZE) $(LDFLAGS) -o $@ $^ $(LIBS)
+
+BIG ?= 10000
+check-big: $(B)/ckpt
+	@CKPT_TOP=$(CURDIR) CKPT=$(abspath $(B))/ckpt bash tests/big/check_big.sh $(BIG)
 
 test-c: $(C_TESTS)
 

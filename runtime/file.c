@@ -17,7 +17,8 @@ struct ckpt_mapping {
   atomic_size_t refs;
   const unsigned char *data;
   size_t size;
-  bool mapped; /* to be unmapped by us */
+  bool mapped;        /* to be unmapped by us */
+  atomic_size_t used; /* bytes since the pages were last let go */
 };
 
 static ckpt_status make(ckpt_mapping **out, const void *data, size_t size, bool mapped, ckpt_error *err) {
@@ -27,6 +28,7 @@ static ckpt_status make(ckpt_mapping **out, const void *data, size_t size, bool 
   m->data = data;
   m->size = size;
   m->mapped = mapped;
+  atomic_init(&m->used, 0);
   *out = m;
   return CKPT_OK;
 }
@@ -84,6 +86,15 @@ void ckpt_mapping_release(ckpt_mapping *m) {
   if (m == NULL || atomic_fetch_sub_explicit(&m->refs, 1, memory_order_acq_rel) != 1) return;
   if (m->mapped) munmap((void *)(uintptr_t)m->data, m->size);
   free(m);
+}
+
+/* MADV_DONTNEED on pages of a file that were never written to: the next look brings them back as they were. */
+void ckpt_mapping_used(ckpt_mapping *m, size_t n) {
+  if (!m->mapped || m->size < CKPT_MAPPING_WINDOW) return;
+  size_t before = atomic_fetch_add_explicit(&m->used, n, memory_order_relaxed);
+  if (before + n < CKPT_MAPPING_WINDOW) return;
+  atomic_store_explicit(&m->used, 0, memory_order_relaxed);
+  madvise((void *)(uintptr_t)m->data, m->size, MADV_DONTNEED);
 }
 
 const unsigned char *ckpt_mapping_data(const ckpt_mapping *m) { return m->data; }

@@ -23,6 +23,14 @@ ckpt_status ckpt_mapping_memory(ckpt_mapping **out, const void *data, size_t siz
 ckpt_mapping *ckpt_mapping_retain(ckpt_mapping *m);
 void ckpt_mapping_release(ckpt_mapping *m);
 const unsigned char *ckpt_mapping_data(const ckpt_mapping *m);
+
+/*
+ * `n` more bytes of the mapping have been looked at and are done with. Once in CKPT_MAPPING_WINDOW of them the pages
+ * are taken out of this process (not out of the page cache), so that who goes through a file of any size holds little
+ * of it. Only a hint: what is looked at again is found again. Thread-safe.
+ */
+enum { CKPT_MAPPING_WINDOW = 16 << 20 };
+void ckpt_mapping_used(ckpt_mapping *m, size_t n);
 size_t ckpt_mapping_size(const ckpt_mapping *m);
 
 #endif

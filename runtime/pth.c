@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "stream.h"
 #include "torch_build.h"
 #include "torchscript.h"
 
@@ -64,16 +65,14 @@ static ckpt_status write_fixed(ckpt_zip_writer *w, const fixed_record *records, 
   return CKPT_OK;
 }
 
-/* What had to be inflated or computed is let go again: of a large checkpoint one storage is in memory at a time. */
+static ckpt_status fill_storage(ckpt_sink *to, void *storage, ckpt_error *err) {
+  return ckpt_storage_stream(to, storage, 0, ckpt_storage_size(storage), err);
+}
+
 static ckpt_status write_storage(ckpt_zip_writer *w, size_t key, ckpt_storage *storage, ckpt_error *err) {
   char name[40];
-  const unsigned char *data = NULL;
-  void *owned = NULL;
   snprintf(name, sizeof name, "data/%zu", key);
-  CKPT_TRY(ckpt_storage_read(&data, &owned, storage, err));
-  ckpt_status st = ckpt_zip_writer_add(w, name, data, ckpt_storage_size(storage), err);
-  free(owned);
-  return st;
+  return ckpt_zip_writer_add_from(w, name, ckpt_storage_size(storage), fill_storage, storage, err);
 }
 
 static ckpt_status write_storages(ckpt_zip_writer *w, const ckpt_pickle *pickle, ckpt_error *err) {

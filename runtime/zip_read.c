@@ -23,6 +23,7 @@ enum { MAX_ENTRIES = 1 << 24, MAX_RATIO = 1032 /* deflate's limit */, DEFLATE_SL
 enum { END_SIZE = 22, END64_SIZE = 56, LOCATOR_SIZE = 20, CENTRAL_SIZE = 46, LOCAL_SIZE = 30, MAX_COMMENT = 65535 };
 enum { FLAG_ENCRYPTED = 0x0001, FLAG_PATCH = 0x0020, FLAG_STRONG = 0x0040, FLAG_MASKED = 0x2000 };
 enum { DOS_DIRECTORY = 0x10 };
+enum { BLOCK = 1 << 20, AROUND = 1 << 16 /* what the kernel maps around a page that is looked at */ };
 
 typedef struct entry {
   ckpt_zip_entry info;
@@ -223,6 +224,7 @@ static ckpt_status locate(ckpt_zip *z, size_t i, size_t at, ckpt_error *err) {
   if (f == NULL) return refuse(z, at, e->info.name, CKPT_E_CORRUPT, zip_strerror(z->zip), err);
   zip_int64_t got = zip_fread(f, &byte, 1);
   zip_fclose(f);
+  ckpt_mapping_used(z->map, AROUND);
   e->header = z->first_seek;
   e->data = z->last_read;
   if (got != 1 || !follows_header(z, e->header, e->data))
@@ -374,9 +376,21 @@ ckpt_status ckpt_zip_span(const unsigned char **out, ckpt_zip *z, size_t i, ckpt
   return CKPT_OK;
 }
 
+void ckpt_zip_used(ckpt_zip *z, size_t n) { ckpt_mapping_used(z->map, n); }
+
+static uint32_t crc_of(const ckpt_zip *z, const unsigned char *bytes, size_t size) {
+  uint32_t crc = 0;
+  for (size_t at = 0, n; at < size; at += n) {
+    n = size - at < BLOCK ? size - at : BLOCK;
+    crc = libdeflate_crc32(crc, bytes + at, n);
+    ckpt_mapping_used(z->map, n);
+  }
+  return crc;
+}
+
 static ckpt_status check_crc(const ckpt_zip *z, size_t i, const unsigned char *bytes, ckpt_error *err) {
   const ckpt_zip_entry *e = &z->entries[i].info;
-  uint32_t crc = libdeflate_crc32(0, bytes, (size_t)e->size);
+  uint32_t crc = crc_of(z, bytes, (size_t)e->size);
   if (e->crc == 0 || crc == e->crc) return CKPT_OK;
   size_t at = z->start + z->entries[i].data;
   return ckpt_fail(err, CKPT_E_CORRUPT, (int64_t)at,

@@ -48,6 +48,9 @@ ckpt_status ckpt_zip_span(const unsigned char **out, ckpt_zip *z, size_t i, ckpt
  */
 ckpt_status ckpt_zip_read(unsigned char **out, ckpt_zip *z, size_t i, ckpt_error *err);
 
+/* n bytes of stored records have been looked at and are done with (ckpt_mapping_used). */
+void ckpt_zip_used(ckpt_zip *z, size_t n);
+
 /* Reads the record once and compares its CRC-32 with the directory's (a stored CRC of 0 passes). Thread-safe. */
 ckpt_status ckpt_zip_check(ckpt_zip *z, size_t i, ckpt_error *err);
 
