@@ -88,3 +88,19 @@ void ckpt_mapping_release(ckpt_mapping *m) {
 
 const unsigned char *ckpt_mapping_data(const ckpt_mapping *m) { return m->data; }
 size_t ckpt_mapping_size(const ckpt_mapping *m) { return m->size; }
+
+/* ---- hints ---- */
+
+/* Whole pages that touch the range (expected) or lie in it (forgotten: a neighbour may still be at the others). */
+static void advise(const ckpt_mapping *m, const void *at, size_t size, int advice) {
+  size_t start = (size_t)((const unsigned char *)at - m->data), end = start + size;
+  size_t page = (size_t)sysconf(_SC_PAGESIZE);
+  if (!m->mapped) return; /* of memory that the caller owns MADV_DONTNEED would drop the contents */
+  if (advice == MADV_DONTNEED) start += page - 1;
+  start -= start % page;
+  if (advice == MADV_DONTNEED && end < m->size) end -= end % page;
+  if (end > start) madvise((void *)(uintptr_t)(m->data + start), end - start, advice);
+}
+
+void ckpt_mapping_expect(const ckpt_mapping *m, const void *at, size_t size) { advise(m, at, size, MADV_WILLNEED); }
+void ckpt_mapping_forget(const ckpt_mapping *m, const void *at, size_t size) { advise(m, at, size, MADV_DONTNEED); }

@@ -225,3 +225,22 @@ ckpt_status ckpt_storage_read(const unsigned char **out, void **owned, ckpt_stor
 void *ckpt_storage_context(const ckpt_storage *s, const ckpt_storage_source *source) {
   return s->source == source ? s->context : NULL;
 }
+
+/* ---- hints ---- */
+
+/* The mapping under the bytes, if they lie in one. */
+static const ckpt_mapping *mapping_of(const ckpt_storage *s) {
+  if (atomic_load(&s->heap) || atomic_load(&s->data) == NULL) return NULL;
+  if (s->source == &span_source) return s->context;
+  return s->source == &record_source ? ckpt_zip_mapping(((const record *)s->context)->zip) : NULL;
+}
+
+void ckpt_storage_expect(const ckpt_storage *s) {
+  const ckpt_mapping *m = mapping_of(s);
+  if (m != NULL) ckpt_mapping_expect(m, atomic_load(&s->data), s->size);
+}
+
+void ckpt_storage_forget(const ckpt_storage *s, const void *at, size_t size) {
+  const ckpt_mapping *m = mapping_of(s);
+  if (m != NULL) ckpt_mapping_forget(m, at, size);
+}

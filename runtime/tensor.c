@@ -9,6 +9,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "strided.h"
+
 struct ckpt_tensor {
   atomic_int refs;
   ckpt_dtype dtype;
@@ -302,6 +304,20 @@ static void gather_rows(unsigned char *to, const ckpt_tensor *t, const unsigned 
   }
 }
 
+/* Whole slices of the first dimension are a region of their own, copied in the order that suits the memory. */
+static bool gather_slices(unsigned char *to, const ckpt_tensor *t, const unsigned char *data, int64_t start,
+                          int64_t count) {
+  int64_t shape[CKPT_MAX_DIMS], rows[CKPT_MAX_DIMS], slice = t->ndim < 2 ? 0 : t->numel / t->dims[0];
+  if (slice == 0 || start % slice != 0 || count % slice != 0) return false;
+  size_t size = ckpt_dtype_size(t->dtype);
+  memcpy(shape, t->dims, (size_t)t->ndim * sizeof *shape);
+  shape[0] = count / slice;
+  ckpt_strided_rows(rows, t->ndim, shape);
+  const unsigned char *from = data + (size_t)(start / slice * t->dims[t->ndim]) * size;
+  ckpt_strided_copy(to, rows, (ckpt_region){from, t->dims + t->ndim}, t->ndim, shape, size);
+  return true;
+}
+
 void ckpt_tensor_gather(void *buffer, const ckpt_tensor *t, const void *data, int64_t start, int64_t count) {
   size_t size = ckpt_dtype_size(t->dtype);
   if (ckpt_dtype_per_byte(t->dtype) > 1) {
@@ -310,7 +326,7 @@ void ckpt_tensor_gather(void *buffer, const ckpt_tensor *t, const void *data, in
   }
   if (ckpt_tensor_is_contiguous(t))
     memcpy(buffer, (const unsigned char *)data + (size_t)start * size, (size_t)count * size);
-  else
+  else if (!gather_slices(buffer, t, data, start, count))
     gather_rows(buffer, t, data, start, count);
   if (t->neg || t->conj) flip_signs(buffer, t, count);
 }

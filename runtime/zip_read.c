@@ -19,7 +19,7 @@
 
 #include "strmap.h"
 
-enum { MAX_ENTRIES = 1 << 24, MAX_RATIO = 1032 /* deflate's limit */, DEFLATE_SLACK = 4096 };
+enum { MAX_ENTRIES = 1 << 24, MAX_RATIO = 1032 /* deflate's limit */, DEFLATE_SLACK = 4096, BLOCK = 1 << 20 };
 enum { END_SIZE = 22, END64_SIZE = 56, LOCATOR_SIZE = 20, CENTRAL_SIZE = 46, LOCAL_SIZE = 30, MAX_COMMENT = 65535 };
 enum { FLAG_ENCRYPTED = 0x0001, FLAG_PATCH = 0x0020, FLAG_STRONG = 0x0040, FLAG_MASKED = 0x2000 };
 enum { DOS_DIRECTORY = 0x10 };
@@ -357,6 +357,7 @@ void ckpt_zip_release(ckpt_zip *z) {
   free(z);
 }
 
+const ckpt_mapping *ckpt_zip_mapping(const ckpt_zip *z) { return z->map; }
 size_t ckpt_zip_count(const ckpt_zip *z) { return z->n; }
 const ckpt_zip_entry *ckpt_zip_entry_at(const ckpt_zip *z, size_t i) { return &z->entries[i].info; }
 size_t ckpt_zip_find(const ckpt_zip *z, const char *name) { return ckpt_strmap_get(&z->names, name, strlen(name)); }
@@ -376,8 +377,14 @@ ckpt_status ckpt_zip_span(const unsigned char **out, ckpt_zip *z, size_t i, ckpt
 
 static ckpt_status check_crc(const ckpt_zip *z, size_t i, const unsigned char *bytes, ckpt_error *err) {
   const ckpt_zip_entry *e = &z->entries[i].info;
-  uint32_t crc = libdeflate_crc32(0, bytes, (size_t)e->size);
-  if (e->crc == 0 || crc == e->crc) return CKPT_OK;
+  uint32_t crc = 0;
+  if (e->crc == 0) return CKPT_OK;
+  for (size_t done = 0, n; done < e->size; done += n) {
+    n = e->size - done < BLOCK ? (size_t)e->size - done : BLOCK;
+    crc = libdeflate_crc32(crc, bytes + done, n);
+    if (n == BLOCK) ckpt_mapping_forget(z->map, bytes + done, n);
+  }
+  if (crc == e->crc) return CKPT_OK;
   size_t at = z->start + z->entries[i].data;
   return ckpt_fail(err, CKPT_E_CORRUPT, (int64_t)at,
                    "record '%.200s' (byte %zu): its CRC-32 is %08x, the directory says %08x: the bytes have changed",

@@ -42,6 +42,9 @@ size_t ckpt_zip_find(const ckpt_zip *z, const char *name);
  */
 ckpt_status ckpt_zip_span(const unsigned char **out, ckpt_zip *z, size_t i, ckpt_error *err);
 
+/* The mapping that the archive lies in; borrowed. */
+const ckpt_mapping *ckpt_zip_mapping(const ckpt_zip *z);
+
 /*
  * The record's bytes in memory of the caller's own (free()), inflated if need be, never more than entry.size bytes
  * and never more than 1,032 times its packed size (deflate's limit). CRC is checked. Thread-safe.
