@@ -38,6 +38,11 @@ static int io_fsync(void *ctx, int fd) {
   return fsync(fd);
 }
 
+static int io_writeback(void *ctx, int fd, off_t at, off_t size) {
+  (void)ctx;
+  return sync_file_range(fd, at, size, SYNC_FILE_RANGE_WRITE);
+}
+
 static int io_fallocate(void *ctx, int fd, int mode, off_t at, off_t size) {
   (void)ctx;
   return fallocate(fd, mode, at, size);
@@ -135,6 +140,7 @@ const ckpt_io *ckpt_io_posix(void) {
       .pread = io_pread,
       .write = io_write,
       .fsync = io_fsync,
+      .writeback = io_writeback,
       .fallocate = io_fallocate,
       .clone = io_clone,
       .ftruncate = io_ftruncate,
@@ -209,6 +215,12 @@ int ckpt_io_reserve(const ckpt_io *io, int fd, off_t size) {
   while (r < 0 && again(&tries));
   if (r == 0 || errno == EOPNOTSUPP || errno == ENOSYS || errno == EINVAL || errno == EINTR) return 0;
   return -1;
+}
+
+void ckpt_io_begin_writeback(const ckpt_io *io, int fd, off_t at, off_t size) {
+  int sys = errno;
+  io->writeback(io->ctx, fd, at, size);
+  errno = sys;
 }
 
 void ckpt_io_close(const ckpt_io *io, int fd) {

@@ -6,6 +6,8 @@
 #ifndef CKPT_PARALLEL_H
 #define CKPT_PARALLEL_H
 
+#include <pthread.h>
+
 #include "base.h"
 
 typedef void (*ckpt_task)(void *context, size_t i);
@@ -18,5 +20,19 @@ void ckpt_parallel(ckpt_task task, void *context, size_t n, unsigned threads);
 
 /* Threads worth having for work on so many bytes: the processors that we may run on, at most 16; 1 for little work. */
 unsigned ckpt_parallel_threads(size_t bytes);
+
+/*
+ * One piece of work beside the caller's own: start, do something else, join. Where no thread can be had the work is
+ * done by start itself. `b` must stay where it is in between.
+ */
+typedef struct ckpt_beside {
+  void (*work)(void *context);
+  void *context;
+  pthread_t thread;
+  bool started;
+} ckpt_beside;
+
+void ckpt_beside_start(ckpt_beside *b, void (*work)(void *context), void *context);
+void ckpt_beside_join(ckpt_beside *b);
 
 #endif

@@ -71,7 +71,7 @@ static ckpt_status write_storage(ckpt_zip_writer *w, size_t key, ckpt_storage *s
   void *owned = NULL;
   snprintf(name, sizeof name, "data/%zu", key);
   CKPT_TRY(ckpt_storage_read(&data, &owned, storage, err));
-  ckpt_status st = ckpt_zip_writer_add(w, name, data, ckpt_storage_size(storage), err);
+  ckpt_status st = ckpt_zip_writer_add_storage(w, name, storage, data, err);
   free(owned);
   return st;
 }

@@ -10,12 +10,14 @@
 #include <fcntl.h>
 #include <stdlib.h>
 
+enum { WRITEBACK = 4 << 20 };
+
 struct ckpt_output {
   ckpt_sink sink; /* first: the sink's address is the output's */
   ckpt_dir *dir;
   int fd;
-  uint64_t reserved, written;
-  char temp[CKPT_TEMP_NAME]; /* "" while the file has no name at all */
+  uint64_t reserved, written, begun; /* begun: the disk has been told to begin with so many bytes */
+  char temp[CKPT_TEMP_NAME];         /* "" while the file has no name at all */
 };
 
 /* ---- beginning ---- */
@@ -42,11 +44,19 @@ static ckpt_status reserve(ckpt_output *o, uint64_t expected, ckpt_error *err) {
                          (unsigned long long)expected);
 }
 
+/* The disk works while we compute and copy. */
+static void begin_writeback(ckpt_output *o) {
+  if (o->written - o->begun < WRITEBACK) return;
+  ckpt_io_begin_writeback(o->dir->io, o->fd, (off_t)o->begun, (off_t)(o->written - o->begun));
+  o->begun = o->written;
+}
+
 static ckpt_status sink_write(ckpt_sink *sink, const void *data, size_t size, ckpt_error *err) {
   ckpt_output *o = (ckpt_output *)sink;
   if (ckpt_io_write_all(o->dir->io, o->fd, data, size) != 0)
     return ckpt_fail_errno(err, errno, "%s: the new file cannot be written", o->dir->path);
   o->written += size;
+  begin_writeback(o);
   return CKPT_OK;
 }
 

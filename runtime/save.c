@@ -6,6 +6,7 @@
 
 #include <stdlib.h>
 
+#include "buffered.h"
 #include "checkpoint.h"
 #include "pth.h"
 #include "safetensors.h"
@@ -29,10 +30,19 @@ static ckpt_status check_output(const ckpt_output *o, const char *name, const ck
   return st;
 }
 
+static ckpt_status write_buffered(ckpt_sink *to, const ckpt_content *content, ckpt_error *err) {
+  ckpt_buffered *b = NULL;
+  CKPT_TRY(ckpt_buffered_new(&b, to, err));
+  ckpt_status st = content->write(ckpt_buffered_sink(b), content, err);
+  if (st == CKPT_OK) st = ckpt_buffered_flush(b, err);
+  ckpt_buffered_free(b);
+  return st;
+}
+
 ckpt_status ckpt_save_publish(ckpt_dir *dir, const char *name, const ckpt_content *content, ckpt_error *err) {
   ckpt_output *o = NULL;
   CKPT_TRY(ckpt_output_begin(&o, dir, content->size, err));
-  ckpt_status st = content->write(ckpt_output_sink(o), content, err);
+  ckpt_status st = write_buffered(ckpt_output_sink(o), content, err);
   if (st == CKPT_OK) st = check_output(o, name, content, err);
   if (st == CKPT_OK) return ckpt_output_commit(o, name, err);
   ckpt_output_abandon(o);

@@ -235,6 +235,8 @@ static const ckpt_mapping *mapping_of(const ckpt_storage *s) {
   return s->source == &record_source ? ckpt_zip_mapping(((const record *)s->context)->zip) : NULL;
 }
 
+bool ckpt_storage_is_mapped(const ckpt_storage *s) { return mapping_of(s) != NULL; }
+
 void ckpt_storage_expect(const ckpt_storage *s) {
   const ckpt_mapping *m = mapping_of(s);
   if (m != NULL) ckpt_mapping_expect(m, atomic_load(&s->data), s->size);

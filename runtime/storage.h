@@ -66,6 +66,7 @@ ckpt_status ckpt_storage_read(const unsigned char **out, void **owned, ckpt_stor
  * Hints for a storage whose bytes lie in a mapping, nothing for any other: all of it will be read soon; the `size`
  * bytes at `at` have been read for now.
  */
+bool ckpt_storage_is_mapped(const ckpt_storage *s);
 void ckpt_storage_expect(const ckpt_storage *s);
 void ckpt_storage_forget(const ckpt_storage *s, const void *at, size_t size);
 

@@ -18,7 +18,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { ALIGNMENT = 64, BLOCK = 1 << 20, MAX_NAME = 65535 };
+#include "parallel.h"
+
+enum { ALIGNMENT = 64, MAX_NAME = 65535 };
+enum { BLOCK = 1 << 20, LARGE_BLOCK = 4 << 20, BESIDE = 8 << 20 /* from here on a thread is worth its start */ };
 
 typedef struct record {
   char *name; /* with prefix */
@@ -127,13 +130,41 @@ static ckpt_status put_local(ckpt_zip_writer *w, const record *r, ckpt_error *er
   return put(w, fb, 4 + pad, err);
 }
 
-static ckpt_status put_payload(uint32_t *crc, ckpt_zip_writer *w, const unsigned char *data, size_t size,
-                               ckpt_error *err) {
+typedef struct checksum {
+  const unsigned char *data;
+  size_t size;
+  uint32_t crc;
+} checksum;
+
+static void sum(void *context) {
+  checksum *c = context;
+  c->crc = libdeflate_crc32(0, c->data, c->size);
+}
+
+static ckpt_status put_beside(uint32_t *crc, ckpt_zip_writer *w, const unsigned char *data, size_t size,
+                              ckpt_error *err) {
+  checksum c = {data, size, 0};
+  ckpt_beside b;
+  ckpt_status st = CKPT_OK;
+  ckpt_beside_start(&b, sum, &c);
+  for (size_t at = 0, n; st == CKPT_OK && at < size; at += n) {
+    n = size - at < LARGE_BLOCK ? size - at : LARGE_BLOCK;
+    st = put(w, data + at, n, err);
+  }
+  ckpt_beside_join(&b);
+  *crc = c.crc;
+  return st;
+}
+
+/* Block by block while it is in the cache. */
+static ckpt_status put_passing(uint32_t *crc, ckpt_zip_writer *w, const unsigned char *data, size_t size,
+                               const ckpt_storage *mapped, ckpt_error *err) {
   *crc = 0;
-  for (size_t at = 0; at < size; at += BLOCK) {
-    size_t n = size - at < BLOCK ? size - at : BLOCK;
+  for (size_t at = 0, n; at < size; at += n) {
+    n = size - at < BLOCK ? size - at : BLOCK;
     *crc = libdeflate_crc32(*crc, data + at, n);
     CKPT_TRY(put(w, data + at, n, err));
+    if (mapped != NULL && n == BLOCK) ckpt_storage_forget(mapped, data + at, n);
   }
   return CKPT_OK;
 }
@@ -164,14 +195,25 @@ static uint64_t name_hash(const char *name) {
   return h;
 }
 
-ckpt_status ckpt_zip_writer_add(ckpt_zip_writer *w, const char *name, const void *data, size_t size, ckpt_error *err) {
+static ckpt_status add(ckpt_zip_writer *w, const char *name, const void *data, size_t size, const ckpt_storage *mapped,
+                       ckpt_error *err) {
   record *r = NULL;
+  bool beside = mapped == NULL && size >= BESIDE && ckpt_parallel_threads(size) > 1;
   assert(!w->finished);
   CKPT_TRY(new_record(&r, w, name, size, err));
   w->id_names = fold(w->id_names, name_hash(name));
   CKPT_TRY(put_local(w, r, err));
-  CKPT_TRY(put_payload(&r->crc, w, data, size, err));
+  CKPT_TRY(beside ? put_beside(&r->crc, w, data, size, err) : put_passing(&r->crc, w, data, size, mapped, err));
   return put_descriptor(w, r, err);
+}
+
+ckpt_status ckpt_zip_writer_add(ckpt_zip_writer *w, const char *name, const void *data, size_t size, ckpt_error *err) {
+  return add(w, name, data, size, NULL, err);
+}
+
+ckpt_status ckpt_zip_writer_add_storage(ckpt_zip_writer *w, const char *name, const ckpt_storage *s, const void *data,
+                                        ckpt_error *err) {
+  return add(w, name, data, ckpt_storage_size(s), ckpt_storage_is_mapped(s) ? s : NULL, err);
 }
 
 static ckpt_status put_central(ckpt_zip_writer *w, const record *r, ckpt_error *err) {
