@@ -26,7 +26,7 @@ static ckpt_arena_block *new_block(ckpt_arena *a, size_t need, ckpt_error *err) 
   return b;
 }
 
-void *ckpt_arena_alloc(ckpt_arena *a, size_t size, ckpt_error *err) {
+static void *alloc_slowly(ckpt_arena *a, size_t size, ckpt_error *err) {
   size_t total;
   if (!ckpt_add_size(&size, size, 15) || !ckpt_add_size(&total, a->used, size &= ~(size_t)15)) {
     ckpt_fail_nomem(err, SIZE_MAX);
@@ -42,6 +42,18 @@ void *ckpt_arena_alloc(ckpt_arena *a, size_t size, ckpt_error *err) {
   void *p = b->bytes + b->used;
   b->used += size;
   a->used = total;
+  return p;
+}
+
+/* A piece of a block that has room for it, within the limit, which is nearly always so. */
+void *ckpt_arena_alloc(ckpt_arena *a, size_t size, ckpt_error *err) {
+  ckpt_arena_block *b = a->blocks;
+  if (b == NULL || size > b->size - b->used || b->size - b->used < 16) return alloc_slowly(a, size, err);
+  size = (size + 15) & ~(size_t)15;
+  if (size > b->size - b->used || (a->limit != 0 && size > a->limit - a->used)) return alloc_slowly(a, size, err);
+  void *p = b->bytes + b->used;
+  b->used += size;
+  a->used += size;
   return p;
 }
 

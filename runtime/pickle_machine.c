@@ -43,7 +43,7 @@ ckpt_status ckpt_machine_keep(ckpt_vector *v, void *item, ckpt_error *err) {
 }
 
 /* Pushes a value that a builder made; NULL is the builder's failure. */
-ckpt_status ckpt_machine_push(ckpt_machine *m, ckpt_value *v, ckpt_error *err) {
+ckpt_status ckpt_machine_push_slowly(ckpt_machine *m, ckpt_value *v, ckpt_error *err) {
   if (v == NULL) return ckpt_machine_at(m, err == NULL ? CKPT_E_CORRUPT : err->status, err);
   return ckpt_machine_keep(&m->stack, v, err);
 }
@@ -89,9 +89,12 @@ ckpt_status ckpt_machine_take(const unsigned char **out, ckpt_machine *m, uint64
 ckpt_status ckpt_machine_take_uint(uint64_t *out, ckpt_machine *m, size_t bytes, ckpt_error *err) {
   const unsigned char *p = NULL;
   CKPT_TRY(ckpt_machine_take(&p, m, bytes, err));
-  uint64_t v = 0;
-  for (size_t i = bytes; i-- > 0;) v = v << 8 | p[i];
-  *out = v;
+  switch (bytes) {
+    case 1: *out = p[0]; break;
+    case 2: *out = ckpt_le16(p); break;
+    case 4: *out = ckpt_le32(p); break;
+    default: *out = ckpt_le64(p);
+  }
   return CKPT_OK;
 }
 
@@ -137,7 +140,7 @@ ckpt_status ckpt_machine_put(ckpt_machine *m, uint64_t index, ckpt_error *err) {
   if (index >= m->size - m->start)
     return ckpt_fail(err, CKPT_E_LIMIT, (int64_t)m->op, "%s+0x%zx: memo index %llu in a pickle of %zu bytes", m->name,
                      m->op, (unsigned long long)index, m->size - m->start);
-  CKPT_TRY(grow(&m->memo, (size_t)index + 1, err));
+  if (index >= m->memo.capacity) CKPT_TRY(grow(&m->memo, (size_t)index + 1, err));
   if (m->memo.n <= index) m->memo.n = (size_t)index + 1;
   if (m->memo.items[index] == NULL) m->memo_count++;
   m->memo.items[index] = v;

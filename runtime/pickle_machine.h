@@ -26,6 +26,7 @@ typedef struct ckpt_machine {
   size_t *marks; /* heights of the stack */
   size_t n_marks, mark_capacity;
   ckpt_value *small[256]; /* integers 0..255 have no identity */
+  ckpt_object *spare;     /* memory for the next object, or NULL */
   bool stopped;
 } ckpt_machine;
 
@@ -33,7 +34,7 @@ typedef struct ckpt_machine {
 ckpt_status ckpt_machine_fail(const ckpt_machine *m, ckpt_error *err, ckpt_status status, const char *what);
 ckpt_status ckpt_machine_at(const ckpt_machine *m, ckpt_status status, ckpt_error *err);
 ckpt_status ckpt_machine_keep(ckpt_vector *v, void *item, ckpt_error *err);
-ckpt_status ckpt_machine_push(ckpt_machine *m, ckpt_value *v, ckpt_error *err);
+ckpt_status ckpt_machine_push_slowly(ckpt_machine *m, ckpt_value *v, ckpt_error *err);
 size_t ckpt_machine_floor(const ckpt_machine *m);
 ckpt_status ckpt_machine_pop(ckpt_value **out, ckpt_machine *m, ckpt_error *err);
 ckpt_status ckpt_machine_top(ckpt_value **out, ckpt_machine *m, ckpt_error *err);
@@ -46,6 +47,12 @@ ckpt_status ckpt_machine_take_line(const unsigned char **out, size_t *n, ckpt_ma
 ckpt_status ckpt_machine_mark(ckpt_machine *m, ckpt_error *err);
 ckpt_status ckpt_machine_put(ckpt_machine *m, uint64_t index, ckpt_error *err);
 ckpt_status ckpt_machine_get(ckpt_machine *m, uint64_t index, ckpt_error *err);
+
+static inline ckpt_status ckpt_machine_push(ckpt_machine *m, ckpt_value *v, ckpt_error *err) {
+  if (v == NULL || m->stack.n == m->stack.capacity) return ckpt_machine_push_slowly(m, v, err);
+  m->stack.items[m->stack.n++] = v;
+  return CKPT_OK;
+}
 
 void ckpt_machine_free(ckpt_machine *m);
 

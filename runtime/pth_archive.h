@@ -13,6 +13,7 @@ typedef struct ckpt_archive {
   ckpt_zip *zip; /* borrowed */
   char prefix[256];
   bool big_endian;
+  size_t last;          /* index of the storage found last: the next one is asked for next */
   const char *storages; /* sub-folder of the storages that ckpt_archive_storage finds: "data" */
 } ckpt_archive;
 

@@ -3,13 +3,7 @@
 
 #include <stdlib.h>
 
-/* FNV-1a with a final mix; the low bits choose the slot. */
-static uint64_t hash_bytes(const char *key, size_t length) {
-  uint64_t h = 0xcbf29ce484222325u;
-  for (size_t i = 0; i < length; i++) h = (h ^ (unsigned char)key[i]) * 0x100000001b3u;
-  h ^= h >> 32;
-  return h * 0x9e3779b97f4a7c15u;
-}
+#include "hash.h"
 
 void ckpt_strmap_free(ckpt_strmap *map) {
   free(map->slots);
@@ -18,15 +12,14 @@ void ckpt_strmap_free(ckpt_strmap *map) {
 
 static ckpt_strmap_slot *find(const ckpt_strmap *map, const char *key, size_t length, uint64_t hash) {
   size_t mask = map->capacity - 1;
-  for (size_t i = (size_t)(hash >> 20) & mask;; i = (i + 1) & mask) {
+  for (size_t i = (size_t)hash & mask;; i = (i + 1) & mask) {
     ckpt_strmap_slot *s = &map->slots[i];
     if (s->key == NULL) return s;
     if (s->hash == hash && s->length == length && memcmp(s->key, key, length) == 0) return s;
   }
 }
 
-static ckpt_status grow(ckpt_strmap *map, ckpt_error *err) {
-  size_t capacity = map->capacity == 0 ? 16 : map->capacity * 2;
+static ckpt_status resize(ckpt_strmap *map, size_t capacity, ckpt_error *err) {
   ckpt_strmap bigger = {calloc(capacity, sizeof(ckpt_strmap_slot)), capacity, map->count};
   if (bigger.slots == NULL) return ckpt_fail_nomem(err, capacity * sizeof(ckpt_strmap_slot));
   for (size_t i = 0; i < map->capacity; i++) {
@@ -38,9 +31,20 @@ static ckpt_status grow(ckpt_strmap *map, ckpt_error *err) {
   return CKPT_OK;
 }
 
+static ckpt_status grow(ckpt_strmap *map, ckpt_error *err) {
+  return resize(map, map->capacity == 0 ? 16 : map->capacity * 2, err);
+}
+
+ckpt_status ckpt_strmap_reserve(ckpt_strmap *map, size_t n, ckpt_error *err) {
+  size_t capacity = 16;
+  if (n > SIZE_MAX / 8 / sizeof *map->slots) return ckpt_fail_nomem(err, SIZE_MAX);
+  while (capacity < 2 * n + 2) capacity *= 2;
+  return capacity <= map->capacity ? CKPT_OK : resize(map, capacity, err);
+}
+
 ckpt_status ckpt_strmap_set(ckpt_strmap *map, const char *key, size_t length, size_t value, ckpt_error *err) {
   if ((map->count + 1) * 2 > map->capacity) CKPT_TRY(grow(map, err));
-  uint64_t hash = hash_bytes(key, length);
+  uint64_t hash = ckpt_hash_bytes(key, length);
   ckpt_strmap_slot *s = find(map, key, length, hash);
   if (s->key == NULL) map->count++;
   *s = (ckpt_strmap_slot){key, length, hash, value};
@@ -49,6 +53,6 @@ ckpt_status ckpt_strmap_set(ckpt_strmap *map, const char *key, size_t length, si
 
 size_t ckpt_strmap_get(const ckpt_strmap *map, const char *key, size_t length) {
   if (map->capacity == 0) return SIZE_MAX;
-  const ckpt_strmap_slot *s = find(map, key, length, hash_bytes(key, length));
+  const ckpt_strmap_slot *s = find(map, key, length, ckpt_hash_bytes(key, length));
   return s->key == NULL ? SIZE_MAX : s->value;
 }

@@ -13,8 +13,21 @@
 #include "numpy.h"
 #include "quantized.h"
 
+typedef ckpt_status (*rebuild)(ckpt_tensor **out, const ckpt_value *args, ckpt_error *err);
+
+/* What a callable is; a pickle names each once and calls it thousands of times. */
+typedef struct role {
+  const ckpt_value *callable;
+  rebuild call;
+  bool ordered;
+} role;
+
+enum { ROLES = 4 };
+
 struct ckpt_torch_builder {
   ckpt_document *doc;
+  role roles[ROLES]; /* those met last */
+  size_t next_role;
   ckpt_find_storage find;
   void *context;
   ckpt_strmap keys;        /* storage key -> place in `storages` */
@@ -74,8 +87,13 @@ static ckpt_status arg_dtype(ckpt_dtype *out, const ckpt_value *tuple, size_t i,
 /* The key, a string, or an integer as Python would format it. */
 static ckpt_status key_text(char *out, size_t size, const ckpt_value *key, ckpt_error *err) {
   int n = -1;
-  if (key != NULL && key->kind == CKPT_STR && strlen(key->as.text.bytes) == key->as.text.n)
-    n = snprintf(out, size, "%s", key->as.text.bytes);
+  if (key != NULL && key->kind == CKPT_STR) {
+    size_t length = key->as.text.n;
+    if (length >= size || memchr(key->as.text.bytes, 0, length) != NULL)
+      return bad(err, "a storage whose key is no short string");
+    memcpy(out, key->as.text.bytes, length + 1);
+    return CKPT_OK;
+  }
   if (key != NULL && key->kind == CKPT_INT) n = snprintf(out, size, "%lld", (long long)key->as.integer);
   return n >= 0 && (size_t)n < size ? CKPT_OK : bad(err, "a storage whose key is no short string");
 }
@@ -325,8 +343,6 @@ static ckpt_status rebuild_from_numpy(ckpt_tensor **out, const ckpt_value *args,
   return st;
 }
 
-typedef ckpt_status (*rebuild)(ckpt_tensor **out, const ckpt_value *args, ckpt_error *err);
-
 typedef struct rebuilder {
   const char *name;
   rebuild call;
@@ -477,14 +493,22 @@ static bool become_newobj_ex(ckpt_value *v) {
   return true;
 }
 
+static const role *role_of(ckpt_torch_builder *b, const ckpt_value *f) {
+  for (size_t i = 0; i < ROLES; i++)
+    if (b->roles[i].callable == f) return &b->roles[i];
+  role *r = &b->roles[b->next_role++ % ROLES];
+  *r = (role){f, find_rebuild(f), ckpt_value_is_class(f, "collections", "OrderedDict")};
+  return r;
+}
+
 static ckpt_status on_built(void *context, ckpt_value *v, ckpt_error *err) {
   ckpt_torch_builder *b = context;
   const ckpt_value *f = v->made->callable;
   if (f->kind != CKPT_CLASS || v->made->how != CKPT_BY_REDUCE) return CKPT_OK;
-  rebuild call = find_rebuild(f);
-  if (call != NULL) return build_tensor(b, v, call, v->made->args, err);
+  const role *r = role_of(b, f);
+  if (r->call != NULL) return build_tensor(b, v, r->call, v->made->args, err);
+  if (r->ordered) return ordered_dict(b, v, err);
   if (become_newobj_ex(v)) return CKPT_OK;
-  if (ckpt_value_is_class(f, "collections", "OrderedDict")) return ordered_dict(b, v, err);
   if (ckpt_value_is_class(f, "torch._tensor", "_rebuild_from_type_v2")) return from_type(b, v, err);
   if (ckpt_value_is_class(f, "_codecs", "encode")) return encoded_bytes(b, v, err);
   if (ckpt_value_is_class(f, "torch", "Size")) return set_of(v, CKPT_TUPLE);

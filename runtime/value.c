@@ -144,15 +144,21 @@ ckpt_value *ckpt_value_make_class(ckpt_document *doc, const char *module, size_t
   return v;
 }
 
-ckpt_value *ckpt_value_make_object(ckpt_document *doc, ckpt_how how, ckpt_value *callable, ckpt_value *args,
-                                   ckpt_error *err) {
+ckpt_value *ckpt_value_make_object_in(ckpt_object *room, ckpt_document *doc, ckpt_how how, ckpt_value *callable,
+                                      ckpt_value *args, ckpt_error *err) {
   ckpt_value *v = ckpt_value_make(doc, CKPT_OBJECT, err);
   if (v == NULL) return NULL;
   v->made = ckpt_arena_alloc(&doc->arena, sizeof(ckpt_made), err);
-  v->as.object = v->made == NULL ? NULL : ckpt_arena_alloc(&doc->arena, sizeof(ckpt_object), err);
+  if (room != NULL) *room = (ckpt_object){0};
+  v->as.object = v->made == NULL ? NULL : room != NULL ? room : ckpt_arena_alloc(&doc->arena, sizeof(ckpt_object), err);
   if (v->as.object == NULL) return NULL;
   *v->made = (ckpt_made){how, callable, args, NULL, NULL};
   return v;
+}
+
+ckpt_value *ckpt_value_make_object(ckpt_document *doc, ckpt_how how, ckpt_value *callable, ckpt_value *args,
+                                   ckpt_error *err) {
+  return ckpt_value_make_object_in(NULL, doc, how, callable, args, err);
 }
 
 ckpt_status ckpt_seq_push(ckpt_seq *seq, ckpt_document *doc, ckpt_value *item, ckpt_error *err) {
@@ -220,9 +226,11 @@ const char *ckpt_value_text(const ckpt_value *v, size_t *length) {
 ckpt_tensor *ckpt_value_tensor(const ckpt_value *v) { return v->kind == CKPT_TENSOR ? v->as.tensor : NULL; }
 
 bool ckpt_value_is_class(const ckpt_value *v, const char *module, const char *name) {
-  size_t m = strlen(module), n = strlen(name);
-  return v->kind == CKPT_CLASS && v->as.text.module == m && v->as.text.n == m + 1 + n &&
-         memcmp(v->as.text.bytes, module, m) == 0 && memcmp(v->as.text.bytes + m + 1, name, n) == 0;
+  if (v->kind != CKPT_CLASS) return false;
+  const char *text = v->as.text.bytes; /* a name that ends early, by a NUL inside, is told by its length */
+  size_t m = v->as.text.module;
+  return strncmp(text, module, m) == 0 && module[m] == '\0' && strcmp(text + m + 1, name) == 0 &&
+         strlen(name) == v->as.text.n - m - 1;
 }
 
 const char *ckpt_value_class_name(const ckpt_value *v, size_t *n) {

@@ -84,6 +84,10 @@ ckpt_value *ckpt_value_make_class(ckpt_document *doc, const char *module, size_t
 ckpt_value *ckpt_value_make_object(ckpt_document *doc, ckpt_how how, ckpt_value *callable, ckpt_value *args,
                                    ckpt_error *err);
 
+/* The same with memory of the document's for the object: what another value had that turned out to be none. */
+ckpt_value *ckpt_value_make_object_in(ckpt_object *room, ckpt_document *doc, ckpt_how how, ckpt_value *callable,
+                                      ckpt_value *args, ckpt_error *err);
+
 ckpt_status ckpt_seq_push(ckpt_seq *seq, ckpt_document *doc, ckpt_value *item, ckpt_error *err);
 
 /* Shared values of a document: None, True, False and the empty tuple have no identity. */

@@ -1,5 +1,5 @@
 /*
- * zip_read.c - see zip_read.h.
+ * zip_read.c - see zip_read.h. An archive as PyTorch writes it is read by zip_plain.c; this is about all others.
  *
  * libzip opens the archive with ZIP_CHECKCONS: every file that PyTorch writes passes it, and it compares each local
  * header with the directory. Two things it does not check decide whether two readers see the same records, so they are
@@ -18,16 +18,14 @@
 #include <zip.h>
 
 #include "strmap.h"
+#include "zip_plain.h"
 
 enum { MAX_ENTRIES = 1 << 24, MAX_RATIO = 1032 /* deflate's limit */, DEFLATE_SLACK = 4096, BLOCK = 1 << 20 };
 enum { END_SIZE = 22, END64_SIZE = 56, LOCATOR_SIZE = 20, CENTRAL_SIZE = 46, LOCAL_SIZE = 30, MAX_COMMENT = 65535 };
 enum { FLAG_ENCRYPTED = 0x0001, FLAG_PATCH = 0x0020, FLAG_STRONG = 0x0040, FLAG_MASKED = 0x2000 };
 enum { DOS_DIRECTORY = 0x10 };
 
-typedef struct entry {
-  ckpt_zip_entry info;
-  size_t header, data; /* offsets of the local header and of the packed bytes; 0 for a record without bytes */
-} entry;
+typedef ckpt_zip_place entry;
 
 struct ckpt_zip {
   atomic_int refs;
@@ -37,11 +35,12 @@ struct ckpt_zip {
   size_t start;                 /* of the archive in the mapping, from whose first byte positions in errors count */
   size_t at;                    /* our source's position */
   size_t first_seek, last_read; /* where libzip went first since this was set to SIZE_MAX, and read last */
-  zip_t *zip;
+  zip_t *zip;                   /* NULL: a plain archive, which needs none */
   zip_error_t source_error;
   pthread_mutex_t lock;
   entry *entries;
   size_t n;
+  char *text; /* the entries' names, when they are not libzip's */
   ckpt_strmap names;
 };
 
@@ -268,10 +267,24 @@ static ckpt_status find_folded(const ckpt_zip *z, ckpt_strmap *folded, char *tex
   return CKPT_OK;
 }
 
+/* Names that begin with the first one's folder and have no capital behind it differ in more than case. */
+static bool are_folded(const ckpt_zip *z) {
+  const char *first = z->n == 0 ? "" : z->entries[0].info.name, *slash = strchr(first, '/');
+  size_t folder = slash == NULL ? 0 : (size_t)(slash - first) + 1;
+  for (size_t i = 0; i < z->n; i++) {
+    const char *name = z->entries[i].info.name;
+    if (strncmp(name, first, folder) != 0) return false;
+    for (const char *p = name + folder; *p != '\0'; p++)
+      if (*p >= 'A' && *p <= 'Z') return false;
+  }
+  return true;
+}
+
 /* PyTorch looks records up without regard to ASCII case, so two such names would make it choose at random. */
 static ckpt_status check_folded(const ckpt_zip *z, ckpt_error *err) {
   ckpt_strmap folded = {0};
   size_t total = 1;
+  if (are_folded(z)) return CKPT_OK;
   for (size_t i = 0; i < z->n; i++) total += strlen(z->entries[i].info.name);
   char *text = malloc(total);
   ckpt_status st = text == NULL ? ckpt_fail_nomem(err, total) : find_folded(z, &folded, text, err);
@@ -285,21 +298,27 @@ static int by_header(const void *pa, const void *pb) {
   return a->header < b->header ? -1 : a->header > b->header;
 }
 
+static ckpt_status check_neighbours(const ckpt_zip *z, const entry *a, const entry *b, ckpt_error *err) {
+  if (b->header >= a->data && b->header - a->data >= a->info.packed) return CKPT_OK;
+  return ckpt_fail(err, CKPT_E_CORRUPT, position(z, b->header), "records '%.200s' and '%.200s' share the byte %zu",
+                   a->info.name, b->info.name, z->start + b->header);
+}
+
 static ckpt_status check_overlap(const ckpt_zip *z, ckpt_error *err) {
   size_t n = 0;
-  const entry **sorted = malloc((z->n + 1) * sizeof *sorted);
-  if (sorted == NULL) return ckpt_fail_nomem(err, (z->n + 1) * sizeof *sorted);
-  for (size_t i = 0; i < z->n; i++)
-    if (z->entries[i].info.packed > 0) sorted[n++] = &z->entries[i];
-  qsort(sorted, n, sizeof *sorted, by_header);
-  ckpt_status st = CKPT_OK;
-  for (size_t i = 1; st == CKPT_OK && i < n; i++) {
-    const entry *a = sorted[i - 1], *b = sorted[i];
-    if (b->header < a->data || b->header - a->data < a->info.packed)
-      st = ckpt_fail(err, CKPT_E_CORRUPT, position(z, b->header), "records '%.200s' and '%.200s' share the byte %zu",
-                     a->info.name, b->info.name, z->start + b->header);
+  bool sorted = true; /* as the writers do it */
+  const entry **order = malloc((z->n + 1) * sizeof *order);
+  if (order == NULL) return ckpt_fail_nomem(err, (z->n + 1) * sizeof *order);
+  for (size_t i = 0; i < z->n; i++) {
+    const entry *e = &z->entries[i];
+    if (e->info.packed == 0) continue;
+    sorted &= n == 0 || e->header > order[n - 1]->header;
+    order[n++] = e;
   }
-  free(sorted);
+  if (!sorted) qsort(order, n, sizeof *order, by_header);
+  ckpt_status st = CKPT_OK;
+  for (size_t i = 1; st == CKPT_OK && i < n; i++) st = check_neighbours(z, order[i - 1], order[i], err);
+  free(order);
   return st;
 }
 
@@ -318,7 +337,53 @@ static ckpt_status read_directory(ckpt_zip *z, ckpt_error *err) {
   return check_overlap(z, err);
 }
 
-ckpt_status ckpt_zip_open(ckpt_zip **out, ckpt_mapping *map, size_t offset, size_t size, ckpt_error *err) {
+/* ---- plain archives ---- */
+
+static ckpt_status index_plain(ckpt_zip *z, ckpt_error *err) {
+  CKPT_TRY(ckpt_strmap_reserve(&z->names, z->n, err));
+  for (size_t i = 0; i < z->n; i++) {
+    const char *name = z->entries[i].info.name;
+    CKPT_TRY(ckpt_strmap_set(&z->names, name, strlen(name), i, err));
+  }
+  if (z->names.count < z->n) return ckpt_fail(err, CKPT_E_CORRUPT, -1, "a name that is given twice");
+  CKPT_TRY(check_folded(z, err));
+  return check_overlap(z, err);
+}
+
+static void forget_plain(ckpt_zip *z) {
+  ckpt_strmap_free(&z->names);
+  free(z->entries);
+  free(z->text);
+  z->entries = NULL;
+  z->text = NULL;
+  z->n = 0;
+}
+
+/* *plain is false when libzip is to have a look, also at what is plain but for the order of its parts. */
+static ckpt_status open_plain(ckpt_zip *z, bool *plain, ckpt_error *err) {
+  ckpt_zip_directory d;
+  CKPT_TRY(ckpt_zip_plain(&d, plain, z->base, z->size, err));
+  if (!*plain) return CKPT_OK;
+  z->entries = d.entries;
+  z->n = d.n;
+  z->text = d.names;
+  z->directory = d.at;
+  ckpt_status st = index_plain(z, err);
+  *plain = st == CKPT_OK;
+  if (st != CKPT_OK) forget_plain(z);
+  return st == CKPT_E_NOMEM ? st : CKPT_OK;
+}
+
+/* ---- opening either way ---- */
+
+static ckpt_status open_libzip(ckpt_zip *z, bool *plain, ckpt_error *err) {
+  (void)z, (void)err;
+  *plain = false;
+  return CKPT_OK;
+}
+
+static ckpt_status open_by(ckpt_zip **out, ckpt_status (*try_plain)(ckpt_zip *, bool *, ckpt_error *),
+                           ckpt_mapping *map, size_t offset, size_t size, ckpt_error *err) {
   const unsigned char *base = ckpt_mapping_data(map) + offset;
   if (size < 4 || memcmp(base, "PK\3\4", 4) != 0)
     return ckpt_fail(err, CKPT_E_FORMAT, (int64_t)offset, "not a zip archive: no PK\\3\\4 at byte %zu", offset);
@@ -331,14 +396,24 @@ ckpt_status ckpt_zip_open(ckpt_zip **out, ckpt_mapping *map, size_t offset, size
   z->base = base;
   z->size = size;
   z->start = offset;
-  ckpt_status st = open_archive(z, err);
-  if (st == CKPT_OK) st = read_directory(z, err);
+  bool plain = false;
+  ckpt_status st = try_plain(z, &plain, err);
+  if (st == CKPT_OK && !plain) st = open_archive(z, err);
+  if (st == CKPT_OK && !plain) st = read_directory(z, err);
   if (st != CKPT_OK) {
     ckpt_zip_release(z);
     return st;
   }
   *out = z;
   return CKPT_OK;
+}
+
+ckpt_status ckpt_zip_open(ckpt_zip **out, ckpt_mapping *map, size_t offset, size_t size, ckpt_error *err) {
+  return open_by(out, open_plain, map, offset, size, err);
+}
+
+ckpt_status ckpt_zip_open_libzip(ckpt_zip **out, ckpt_mapping *map, size_t offset, size_t size, ckpt_error *err) {
+  return open_by(out, open_libzip, map, offset, size, err);
 }
 
 ckpt_zip *ckpt_zip_retain(ckpt_zip *z) {
@@ -353,6 +428,7 @@ void ckpt_zip_release(ckpt_zip *z) {
   pthread_mutex_destroy(&z->lock);
   ckpt_strmap_free(&z->names);
   free(z->entries);
+  free(z->text);
   ckpt_mapping_release(z->map);
   free(z);
 }
