@@ -24,16 +24,22 @@ size_t ckpt_archive_find(const ckpt_archive *a, const char *name) {
   return join(full, sizeof full, parts, 2) ? ckpt_zip_find(a->zip, full) : SIZE_MAX;
 }
 
-/* Pickles name their storages in the order of the records. */
-static size_t find_storage(ckpt_archive *a, const char *key) {
+size_t ckpt_archive_next(ckpt_archive *a, const char *name) {
   char full[600];
-  const char *const parts[] = {a->prefix, a->storages, key};
-  if (!join(full, sizeof full, parts, 3)) return SIZE_MAX;
+  const char *const parts[] = {a->prefix, name};
+  if (!join(full, sizeof full, parts, 2)) return SIZE_MAX;
   size_t next = a->last + 1, n = ckpt_zip_count(a->zip);
   bool is_next = next < n && strcmp(ckpt_zip_entry_at(a->zip, next)->name, full) == 0;
   size_t found = is_next ? next : ckpt_zip_find(a->zip, full);
   if (found != SIZE_MAX) a->last = found;
   return found;
+}
+
+/* Pickles name their storages in the order of the records. */
+static size_t find_storage(ckpt_archive *a, const char *key) {
+  char name[300];
+  const char *const parts[] = {a->storages, key};
+  return join(name, sizeof name, parts, 2) ? ckpt_archive_next(a, name) : SIZE_MAX;
 }
 
 /* PyTorch takes the text before the first '/' of the first entry, and wants every entry below it. */

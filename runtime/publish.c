@@ -17,7 +17,8 @@ struct ckpt_output {
   ckpt_dir *dir;
   int fd;
   uint64_t reserved, written, begun; /* begun: the disk has been told to begin with so many bytes */
-  char temp[CKPT_TEMP_NAME];         /* "" while the file has no name at all */
+  bool synced;
+  char temp[CKPT_TEMP_NAME]; /* "" while the file has no name at all */
 };
 
 /* ---- beginning ---- */
@@ -134,12 +135,18 @@ static ckpt_status give_name(ckpt_output *o, const char *name, ckpt_error *err) 
   return st;
 }
 
-static ckpt_status commit(ckpt_output *o, const char *name, ckpt_error *err) {
+ckpt_status ckpt_output_sync(ckpt_output *o, const char *name, ckpt_error *err) {
   const ckpt_io *io = o->dir->io;
-  CKPT_TRY(ckpt_name_check(name, err));
   if (o->reserved > o->written && ckpt_io_truncate(io, o->fd, (off_t)o->written) != 0)
     return ckpt_dir_fail(o->dir, name, "the space that was reserved too much cannot be given back", err);
   if (io->fsync(io->ctx, o->fd) != 0) return ckpt_dir_fail(o->dir, name, "the new file cannot be synced", err);
+  o->synced = true;
+  return CKPT_OK;
+}
+
+static ckpt_status commit(ckpt_output *o, const char *name, ckpt_error *err) {
+  CKPT_TRY(ckpt_name_check(name, err));
+  if (!o->synced) CKPT_TRY(ckpt_output_sync(o, name, err));
   return give_name(o, name, err);
 }
 

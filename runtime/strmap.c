@@ -19,7 +19,8 @@ static ckpt_strmap_slot *find(const ckpt_strmap *map, const char *key, size_t le
   }
 }
 
-static ckpt_status resize(ckpt_strmap *map, size_t capacity, ckpt_error *err) {
+static ckpt_status grow(ckpt_strmap *map, ckpt_error *err) {
+  size_t capacity = map->capacity == 0 ? 16 : map->capacity * 2;
   ckpt_strmap bigger = {calloc(capacity, sizeof(ckpt_strmap_slot)), capacity, map->count};
   if (bigger.slots == NULL) return ckpt_fail_nomem(err, capacity * sizeof(ckpt_strmap_slot));
   for (size_t i = 0; i < map->capacity; i++) {
@@ -29,17 +30,6 @@ static ckpt_status resize(ckpt_strmap *map, size_t capacity, ckpt_error *err) {
   free(map->slots);
   *map = bigger;
   return CKPT_OK;
-}
-
-static ckpt_status grow(ckpt_strmap *map, ckpt_error *err) {
-  return resize(map, map->capacity == 0 ? 16 : map->capacity * 2, err);
-}
-
-ckpt_status ckpt_strmap_reserve(ckpt_strmap *map, size_t n, ckpt_error *err) {
-  size_t capacity = 16;
-  if (n > SIZE_MAX / 8 / sizeof *map->slots) return ckpt_fail_nomem(err, SIZE_MAX);
-  while (capacity < 2 * n + 2) capacity *= 2;
-  return capacity <= map->capacity ? CKPT_OK : resize(map, capacity, err);
 }
 
 ckpt_status ckpt_strmap_set(ckpt_strmap *map, const char *key, size_t length, size_t value, ckpt_error *err) {

@@ -21,9 +21,6 @@ typedef struct ckpt_strmap {
 /* A zeroed ckpt_strmap is an empty map. */
 void ckpt_strmap_free(ckpt_strmap *map);
 
-/* Room for `n` keys, so that setting them needs no memory. */
-ckpt_status ckpt_strmap_reserve(ckpt_strmap *map, size_t n, ckpt_error *err);
-
 /* Sets key -> value, replacing. The key's bytes must outlive the map. CKPT_E_NOMEM leaves the map as it was. */
 ckpt_status ckpt_strmap_set(ckpt_strmap *map, const char *key, size_t length, size_t value, ckpt_error *err);
 

@@ -69,12 +69,12 @@ static ckpt_status check_bounds(const ckpt_tensor *t, ckpt_error *err) {
   return CKPT_OK;
 }
 
-static ckpt_status set_nbytes(ckpt_tensor *t, ckpt_error *err) {
-  int64_t per = ckpt_dtype_per_byte(t->dtype), bytes;
-  int64_t units = t->numel / per + (t->numel % per != 0);
-  if (!ckpt_mul_i64(&bytes, units, (int64_t)ckpt_dtype_size(t->dtype)))
+static ckpt_status count_bytes(size_t *out, ckpt_dtype dtype, int64_t numel, ckpt_error *err) {
+  int64_t per = ckpt_dtype_per_byte(dtype), bytes;
+  int64_t units = numel / per + (numel % per != 0);
+  if (!ckpt_mul_i64(&bytes, units, (int64_t)ckpt_dtype_size(dtype)))
     return ckpt_fail(err, CKPT_E_RANGE, -1, "the tensor's bytes do not fit in 63 bits");
-  t->nbytes = (size_t)bytes;
+  *out = (size_t)bytes;
   return CKPT_OK;
 }
 
@@ -103,7 +103,7 @@ ckpt_status ckpt_tensor_make(ckpt_tensor **out, ckpt_storage *storage, const ckp
   t->storage = storage;
   if (spec->ndim > 0) memcpy(t->dims, spec->shape, (size_t)spec->ndim * sizeof(int64_t));
   fill_strides(t, spec->stride);
-  ckpt_status st = set_nbytes(t, err);
+  ckpt_status st = count_bytes(&t->nbytes, t->dtype, numel, err);
   if (st == CKPT_OK) st = check_bounds(t, err);
   if (st != CKPT_OK) {
     free(t);
@@ -115,11 +115,9 @@ ckpt_status ckpt_tensor_make(ckpt_tensor **out, ckpt_storage *storage, const ckp
 }
 
 static ckpt_status spec_bytes(size_t *out, const ckpt_tensor_spec *spec, ckpt_error *err) {
-  ckpt_tensor *t = NULL;
-  CKPT_TRY(ckpt_tensor_make(&t, NULL, spec, err));
-  *out = t->nbytes;
-  ckpt_tensor_release(t);
-  return CKPT_OK;
+  int64_t numel = 0;
+  CKPT_TRY(check_shape(&numel, spec, err));
+  return count_bytes(out, spec->dtype, numel, err);
 }
 
 static ckpt_status over_storage(ckpt_tensor **out, ckpt_storage *s, const ckpt_tensor_spec *spec, ckpt_error *err) {

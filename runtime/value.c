@@ -21,7 +21,9 @@ struct ckpt_document {
   ckpt_arena arena;
   ckpt_value *root;
   owned *owned;
-  ckpt_ptrmap values; /* tensor -> the address of its value */
+  ckpt_value **noted; /* values that stand for tensors, in the order of their notes */
+  size_t n_noted, noted_capacity, n_indexed;
+  ckpt_ptrmap values; /* tensor -> the address of its value, of the first n_indexed; filled when somebody asks */
   ckpt_strmap keys;   /* strings used as dict keys, so that equal ones are one value, as interned ones are in Python */
   ckpt_value **key_values;
   size_t n_keys, key_capacity;
@@ -56,6 +58,7 @@ void ckpt_document_release(ckpt_document *doc) {
     ckpt_tensor_release(o->tensor);
     ckpt_storage_release(o->storage);
   }
+  free(doc->noted);
   ckpt_ptrmap_free(&doc->values);
   ckpt_strmap_free(&doc->keys);
   free(doc->key_values);
@@ -103,10 +106,26 @@ ckpt_status ckpt_document_own_storage(ckpt_document *doc, ckpt_storage *s, ckpt_
 }
 
 ckpt_status ckpt_document_note_tensor(ckpt_document *doc, ckpt_value *v, ckpt_error *err) {
-  return ckpt_ptrmap_set(&doc->values, v->as.tensor, (size_t)(uintptr_t)v, err);
+  if (doc->n_noted == doc->noted_capacity) {
+    size_t capacity = doc->noted_capacity == 0 ? 64 : doc->noted_capacity * 2;
+    ckpt_value **more = realloc(doc->noted, capacity * sizeof *more);
+    if (more == NULL) return ckpt_fail_nomem(err, capacity * sizeof *more);
+    doc->noted = more;
+    doc->noted_capacity = capacity;
+  }
+  doc->noted[doc->n_noted++] = v;
+  return CKPT_OK;
 }
 
-ckpt_value *ckpt_document_value_of(const ckpt_document *doc, const ckpt_tensor *t) {
+/* What does not get into the index, for want of memory, is looked through from the end. */
+ckpt_value *ckpt_document_value_of(ckpt_document *doc, const ckpt_tensor *t) {
+  while (doc->n_indexed < doc->n_noted) {
+    ckpt_value *v = doc->noted[doc->n_indexed];
+    if (ckpt_ptrmap_set(&doc->values, v->as.tensor, (size_t)(uintptr_t)v, NULL) != CKPT_OK) break;
+    doc->n_indexed++;
+  }
+  for (size_t i = doc->n_noted; i-- > doc->n_indexed;)
+    if (doc->noted[i]->as.tensor == t) return doc->noted[i];
   size_t at = ckpt_ptrmap_get(&doc->values, t);
   return at == SIZE_MAX ? NULL : (ckpt_value *)(uintptr_t)at;
 }

@@ -71,7 +71,7 @@ ckpt_status ckpt_document_own_storage(ckpt_document *doc, ckpt_storage *s, ckpt_
  * value that was noted for it, NULL if none was.
  */
 ckpt_status ckpt_document_note_tensor(ckpt_document *doc, ckpt_value *v, ckpt_error *err);
-ckpt_value *ckpt_document_value_of(const ckpt_document *doc, const ckpt_tensor *t);
+ckpt_value *ckpt_document_value_of(ckpt_document *doc, const ckpt_tensor *t);
 
 /* The one STR of this document for a key of these bytes, as Python interns names. */
 ckpt_status ckpt_document_intern(ckpt_value **out, ckpt_document *doc, const char *key, size_t n, ckpt_error *err);

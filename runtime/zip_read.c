@@ -17,6 +17,7 @@
 #include <stdlib.h>
 #include <zip.h>
 
+#include "hash.h"
 #include "strmap.h"
 #include "zip_plain.h"
 
@@ -40,8 +41,9 @@ struct ckpt_zip {
   pthread_mutex_t lock;
   entry *entries;
   size_t n;
-  char *text; /* the entries' names, when they are not libzip's */
-  ckpt_strmap names;
+  char *text;      /* the entries' names, when they are not libzip's */
+  uint32_t *table; /* entry numbers + 1 by the hash of their names, 0: free; twice the room that is needed */
+  size_t slots;    /* a power of two */
 };
 
 /* ---- the source ---- */
@@ -231,6 +233,32 @@ static ckpt_status locate(ckpt_zip *z, size_t i, size_t at, ckpt_error *err) {
   return CKPT_OK;
 }
 
+/* ---- names ---- */
+
+static uint32_t *find_slot(const ckpt_zip *z, const char *name, size_t n) {
+  size_t mask = z->slots - 1;
+  for (size_t at = (size_t)ckpt_hash_bytes(name, n) & mask;; at = (at + 1) & mask) {
+    uint32_t found = z->table[at];
+    if (found == 0 || strcmp(z->entries[found - 1].info.name, name) == 0) return &z->table[at];
+  }
+}
+
+static ckpt_status make_table(ckpt_zip *z, ckpt_error *err) {
+  z->slots = 4;
+  while (z->slots < 2 * z->n + 2) z->slots *= 2;
+  z->table = calloc(z->slots, sizeof *z->table);
+  return z->table == NULL ? ckpt_fail_nomem(err, z->slots * sizeof *z->table) : CKPT_OK;
+}
+
+/* Whether the name was not there. */
+static bool add_name(ckpt_zip *z, size_t i) {
+  const char *name = z->entries[i].info.name;
+  uint32_t *slot = find_slot(z, name, strlen(name));
+  if (*slot != 0) return false;
+  *slot = (uint32_t)i + 1;
+  return true;
+}
+
 /* Reads entry i, whose directory entry is at *at, and moves *at to the next one. */
 static ckpt_status read_entry(ckpt_zip *z, size_t i, size_t *at, ckpt_error *err) {
   zip_stat_t st;
@@ -244,7 +272,8 @@ static ckpt_status read_entry(ckpt_zip *z, size_t i, size_t *at, ckpt_error *err
   const unsigned char *p = z->base + *at;
   *at += (size_t)CENTRAL_SIZE + ckpt_le16(p + 28) + ckpt_le16(p + 30) + ckpt_le16(p + 32);
   if (*at > z->size) return refuse(z, z->size, st.name, CKPT_E_CORRUPT, "its directory entry is cut off", err);
-  return ckpt_strmap_set(&z->names, st.name, strlen(st.name), i, err);
+  add_name(z, i); /* libzip has refused equal ones */
+  return CKPT_OK;
 }
 
 static void fold_case(char *to, const char *from, size_t n) {
@@ -331,6 +360,7 @@ static ckpt_status read_directory(ckpt_zip *z, ckpt_error *err) {
   z->entries = calloc((size_t)n + 1, sizeof *z->entries);
   if (z->entries == NULL) return ckpt_fail_nomem(err, ((size_t)n + 1) * sizeof *z->entries);
   z->n = (size_t)n;
+  CKPT_TRY(make_table(z, err));
   size_t at = z->directory;
   for (size_t i = 0; i < z->n; i++) CKPT_TRY(read_entry(z, i, &at, err));
   CKPT_TRY(check_folded(z, err));
@@ -340,20 +370,18 @@ static ckpt_status read_directory(ckpt_zip *z, ckpt_error *err) {
 /* ---- plain archives ---- */
 
 static ckpt_status index_plain(ckpt_zip *z, ckpt_error *err) {
-  CKPT_TRY(ckpt_strmap_reserve(&z->names, z->n, err));
-  for (size_t i = 0; i < z->n; i++) {
-    const char *name = z->entries[i].info.name;
-    CKPT_TRY(ckpt_strmap_set(&z->names, name, strlen(name), i, err));
-  }
-  if (z->names.count < z->n) return ckpt_fail(err, CKPT_E_CORRUPT, -1, "a name that is given twice");
+  CKPT_TRY(make_table(z, err));
+  for (size_t i = 0; i < z->n; i++)
+    if (!add_name(z, i)) return ckpt_fail(err, CKPT_E_CORRUPT, -1, "a name that is given twice");
   CKPT_TRY(check_folded(z, err));
   return check_overlap(z, err);
 }
 
 static void forget_plain(ckpt_zip *z) {
-  ckpt_strmap_free(&z->names);
+  free(z->table);
   free(z->entries);
   free(z->text);
+  z->table = NULL;
   z->entries = NULL;
   z->text = NULL;
   z->n = 0;
@@ -426,7 +454,7 @@ void ckpt_zip_release(ckpt_zip *z) {
   if (z->zip != NULL) zip_discard(z->zip);
   zip_error_fini(&z->source_error);
   pthread_mutex_destroy(&z->lock);
-  ckpt_strmap_free(&z->names);
+  free(z->table);
   free(z->entries);
   free(z->text);
   ckpt_mapping_release(z->map);
@@ -436,7 +464,11 @@ void ckpt_zip_release(ckpt_zip *z) {
 const ckpt_mapping *ckpt_zip_mapping(const ckpt_zip *z) { return z->map; }
 size_t ckpt_zip_count(const ckpt_zip *z) { return z->n; }
 const ckpt_zip_entry *ckpt_zip_entry_at(const ckpt_zip *z, size_t i) { return &z->entries[i].info; }
-size_t ckpt_zip_find(const ckpt_zip *z, const char *name) { return ckpt_strmap_get(&z->names, name, strlen(name)); }
+
+size_t ckpt_zip_find(const ckpt_zip *z, const char *name) {
+  uint32_t found = *find_slot(z, name, strlen(name));
+  return found == 0 ? SIZE_MAX : found - 1;
+}
 
 /* ---- bytes ---- */
 

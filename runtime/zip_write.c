@@ -24,8 +24,7 @@ enum { ALIGNMENT = 64, MAX_NAME = 65535 };
 enum { BLOCK = 1 << 20, LARGE_BLOCK = 4 << 20, BESIDE = 8 << 20 /* from here on a thread is worth its start */ };
 
 typedef struct record {
-  char *name; /* with prefix */
-  size_t name_n;
+  size_t name, name_n; /* with prefix, in the writer's text */
   uint64_t size, offset;
   uint32_t crc;
 } record;
@@ -33,6 +32,8 @@ typedef struct record {
 struct ckpt_zip_writer {
   ckpt_sink *sink;
   char *prefix;
+  char *text; /* all names */
+  size_t text_n, text_capacity;
   uint64_t offset;
   record *records;
   size_t n, capacity;
@@ -82,7 +83,7 @@ ckpt_status ckpt_zip_writer_new(ckpt_zip_writer **out, ckpt_sink *sink, const ch
 
 void ckpt_zip_writer_free(ckpt_zip_writer *w) {
   if (w == NULL) return;
-  for (size_t i = 0; i < w->n; i++) free(w->records[i].name);
+  free(w->text);
   free(w->records);
   free(w->prefix);
   free(w);
@@ -90,8 +91,19 @@ void ckpt_zip_writer_free(ckpt_zip_writer *w) {
 
 uint64_t ckpt_zip_writer_offset(const ckpt_zip_writer *w) { return w->offset; }
 
+static ckpt_status room_for_name(ckpt_zip_writer *w, size_t n, ckpt_error *err) {
+  size_t capacity = w->text_capacity == 0 ? 4096 : w->text_capacity;
+  if (w->text_capacity - w->text_n >= n) return CKPT_OK;
+  while (capacity - w->text_n < n) capacity *= 2;
+  char *more = realloc(w->text, capacity);
+  if (more == NULL) return ckpt_fail_nomem(err, capacity);
+  w->text = more;
+  w->text_capacity = capacity;
+  return CKPT_OK;
+}
+
 static ckpt_status new_record(record **out, ckpt_zip_writer *w, const char *name, uint64_t size, ckpt_error *err) {
-  size_t n = strlen(w->prefix) + 1 + strlen(name);
+  size_t prefix_n = strlen(w->prefix), name_n = strlen(name), n = prefix_n + 1 + name_n;
   if (n > MAX_NAME)
     return ckpt_fail(err, CKPT_E_LIMIT, -1, "record '%.100s...': a name of %zu bytes, a zip archive holds at most %d",
                      name, n, MAX_NAME);
@@ -102,10 +114,13 @@ static ckpt_status new_record(record **out, ckpt_zip_writer *w, const char *name
     w->records = more;
     w->capacity = capacity;
   }
-  char *full = malloc(n + 1);
-  if (full == NULL) return ckpt_fail_nomem(err, n + 1);
-  snprintf(full, n + 1, "%s/%s", w->prefix, name);
-  w->records[w->n] = (record){full, n, size, w->offset, 0};
+  CKPT_TRY(room_for_name(w, n, err));
+  char *full = w->text + w->text_n;
+  memcpy(full, w->prefix, prefix_n);
+  full[prefix_n] = '/';
+  memcpy(full + prefix_n + 1, name, name_n);
+  w->records[w->n] = (record){w->text_n, n, size, w->offset, 0};
+  w->text_n += n;
   *out = &w->records[w->n++];
   return CKPT_OK;
 }
@@ -125,7 +140,7 @@ static ckpt_status put_local(ckpt_zip_writer *w, const record *r, ckpt_error *er
   ckpt_put16(fb + 2, (uint16_t)pad);
   memset(fb + 4, 'Z', pad);
   CKPT_TRY(put(w, h, sizeof h, err));
-  CKPT_TRY(put(w, r->name, r->name_n, err));
+  CKPT_TRY(put(w, w->text + r->name, r->name_n, err));
   if (z > 0) CKPT_TRY(put(w, zip64, z, err));
   return put(w, fb, 4 + pad, err);
 }
@@ -234,7 +249,7 @@ static ckpt_status put_central(ckpt_zip_writer *w, const record *r, ckpt_error *
   }
   if (big(r->offset)) ckpt_put64(extra + at, r->offset);
   CKPT_TRY(put(w, h, sizeof h, err));
-  CKPT_TRY(put(w, r->name, r->name_n, err));
+  CKPT_TRY(put(w, w->text + r->name, r->name_n, err));
   return z == 0 ? CKPT_OK : put(w, extra, z, err);
 }
 

@@ -75,6 +75,7 @@ local function rows(o)
       targets = told and { { ">= 40x faster than torch.load", of = "torch.load", to = "ckpt", at_least = 40 },
         { "<= 3x of libzip's bare open", of = "ckpt", to = "libzip", at_most = 3 } } or {} }
     add { id = "save_" .. n, title = "save " .. n .. " tensors + fsync",
+      setup = { { "ours", "model many " .. n }, { "peer", "model many " .. n } },
       sides = { { "ckpt", "ours", "save $d/new.pth" }, { "torch.save", "peer", "save $d/peer.pth" } },
       targets = told and { { ">= 15x faster than torch.save", of = "torch.save", to = "ckpt", at_least = 15 } } or {} }
   end
