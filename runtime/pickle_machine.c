@@ -75,27 +75,10 @@ ckpt_status ckpt_machine_pop_mark(ckpt_value ***items, size_t *n, ckpt_machine *
 
 /* ---- arguments ---- */
 
-ckpt_status ckpt_machine_take(const unsigned char **out, ckpt_machine *m, uint64_t n, ckpt_error *err) {
-  if (n > m->size - m->pos)
-    return ckpt_fail(err, CKPT_E_CORRUPT, (int64_t)m->op,
-                     "%s+0x%zx: an argument of %llu bytes where only %zu remain: the pickle is cut off or corrupt",
-                     m->name, m->op, (unsigned long long)n, m->size - m->pos);
-  *out = m->data + m->pos;
-  m->pos += (size_t)n;
-  return CKPT_OK;
-}
-
-/* A little-endian unsigned argument of 1, 2, 4 or 8 bytes. */
-ckpt_status ckpt_machine_take_uint(uint64_t *out, ckpt_machine *m, size_t bytes, ckpt_error *err) {
-  const unsigned char *p = NULL;
-  CKPT_TRY(ckpt_machine_take(&p, m, bytes, err));
-  switch (bytes) {
-    case 1: *out = p[0]; break;
-    case 2: *out = ckpt_le16(p); break;
-    case 4: *out = ckpt_le32(p); break;
-    default: *out = ckpt_le64(p);
-  }
-  return CKPT_OK;
+ckpt_status ckpt_machine_cut_off(const ckpt_machine *m, uint64_t n, ckpt_error *err) {
+  return ckpt_fail(err, CKPT_E_CORRUPT, (int64_t)m->op,
+                   "%s+0x%zx: an argument of %llu bytes where only %zu remain: the pickle is cut off or corrupt",
+                   m->name, m->op, (unsigned long long)n, m->size - m->pos);
 }
 
 /* A length and that many bytes. */

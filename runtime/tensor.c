@@ -329,6 +329,14 @@ void ckpt_tensor_gather(void *buffer, const ckpt_tensor *t, const void *data, in
   if (t->neg || t->conj) flip_signs(buffer, t, count);
 }
 
+void ckpt_tensor_passed(const ckpt_tensor *t, const void *data, int64_t at, int64_t count) {
+  enum { SHARE = 1 << 20 };
+  size_t size = ckpt_dtype_size(t->dtype), start = (size_t)at * size, end = start + (size_t)count * size;
+  if (start / SHARE == end / SHARE || ckpt_dtype_per_byte(t->dtype) > 1 || !ckpt_tensor_is_contiguous(t)) return;
+  start -= start % SHARE;
+  ckpt_storage_forget(t->storage, (const unsigned char *)data + start, end - start);
+}
+
 ckpt_status ckpt_tensor_check_spread(const ckpt_tensor *t, ckpt_error *err) {
   if (t->storage == NULL) return CKPT_OK;
   size_t have = ckpt_storage_size(t->storage);
@@ -358,10 +366,21 @@ static int digest_gathered(EVP_MD_CTX *md, const ckpt_tensor *t, const void *dat
   return ok;
 }
 
+static int digest_in_place(EVP_MD_CTX *md, const ckpt_tensor *t, const unsigned char *data) {
+  enum { BLOCK = 1 << 18, FORGET = 4096 };
+  int ok = 1;
+  for (size_t at = 0, n; ok && at < t->nbytes; at += n) {
+    n = t->nbytes - at < BLOCK ? t->nbytes - at : BLOCK;
+    ok = EVP_DigestUpdate(md, data + at, n);
+    if (n >= FORGET) ckpt_storage_forget(t->storage, data + at, n);
+  }
+  return ok;
+}
+
 static int digest(EVP_MD_CTX *md, unsigned char sum[32], const ckpt_tensor *t, const void *data) {
   bool direct = (ckpt_tensor_is_contiguous(t) && !t->conj && !t->neg) || ckpt_dtype_per_byte(t->dtype) > 1;
   if (EVP_DigestInit_ex(md, EVP_sha256(), NULL) != 1) return 0;
-  if ((direct ? EVP_DigestUpdate(md, data, t->nbytes) : digest_gathered(md, t, data)) != 1) return 0;
+  if ((direct ? digest_in_place(md, t, data) : digest_gathered(md, t, data)) != 1) return 0;
   return EVP_DigestFinal_ex(md, sum, NULL);
 }
 

@@ -50,6 +50,12 @@ ckpt_status ckpt_tensor_read(const void **out, void **owned, const ckpt_tensor *
  */
 void ckpt_tensor_gather(void *buffer, const ckpt_tensor *t, const void *data, int64_t start, int64_t count);
 
+/*
+ * A hint that [at, at+count) have been read for now, by who goes through a contiguous tensor from front to back: what
+ * lies in a mapping leaves this process's memory, a megabyte at a time.
+ */
+void ckpt_tensor_passed(const ckpt_tensor *t, const void *data, int64_t at, int64_t count);
+
 bool ckpt_tensor_same_shape(const ckpt_tensor *a, const ckpt_tensor *b);
 
 /* All of the logical elements, cast to `to_dtype` (ckpt_cast_check) block by block. */

@@ -21,7 +21,13 @@
 #include "strmap.h"
 #include "zip_plain.h"
 
-enum { MAX_ENTRIES = 1 << 24, MAX_RATIO = 1032 /* deflate's limit */, DEFLATE_SLACK = 4096, BLOCK = 1 << 20 };
+enum {
+  MAX_ENTRIES = 1 << 24,
+  MAX_RATIO = 1032 /* deflate's limit */,
+  DEFLATE_SLACK = 4096,
+  BLOCK = 1 << 18,
+  FORGET = 4096
+};
 enum { END_SIZE = 22, END64_SIZE = 56, LOCATOR_SIZE = 20, CENTRAL_SIZE = 46, LOCAL_SIZE = 30, MAX_COMMENT = 65535 };
 enum { FLAG_ENCRYPTED = 0x0001, FLAG_PATCH = 0x0020, FLAG_STRONG = 0x0040, FLAG_MASKED = 0x2000 };
 enum { DOS_DIRECTORY = 0x10 };
@@ -490,7 +496,7 @@ static ckpt_status check_crc(const ckpt_zip *z, size_t i, const unsigned char *b
   for (size_t done = 0, n; done < e->size; done += n) {
     n = e->size - done < BLOCK ? (size_t)e->size - done : BLOCK;
     crc = libdeflate_crc32(crc, bytes + done, n);
-    if (n == BLOCK) ckpt_mapping_forget(z->map, bytes + done, n);
+    if (n >= FORGET) ckpt_mapping_forget(z->map, bytes + done, n);
   }
   if (crc == e->crc) return CKPT_OK;
   size_t at = z->start + z->entries[i].data;

@@ -21,7 +21,12 @@
 #include "parallel.h"
 
 enum { ALIGNMENT = 64, MAX_NAME = 65535 };
-enum { BLOCK = 1 << 20, LARGE_BLOCK = 4 << 20, BESIDE = 8 << 20 /* from here on a thread is worth its start */ };
+enum {
+  BLOCK = 1 << 18,
+  FORGET = 4096,
+  LARGE_BLOCK = 4 << 20,
+  BESIDE = 8 << 20 /* from here on a thread is worth its start */
+};
 
 typedef struct record {
   size_t name, name_n; /* with prefix, in the writer's text */
@@ -179,7 +184,7 @@ static ckpt_status put_passing(uint32_t *crc, ckpt_zip_writer *w, const unsigned
     n = size - at < BLOCK ? size - at : BLOCK;
     *crc = libdeflate_crc32(*crc, data + at, n);
     CKPT_TRY(put(w, data + at, n, err));
-    if (mapped != NULL && n == BLOCK) ckpt_storage_forget(mapped, data + at, n);
+    if (mapped != NULL && n >= FORGET) ckpt_storage_forget(mapped, data + at, n);
   }
   return CKPT_OK;
 }
