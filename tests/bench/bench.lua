@@ -51,7 +51,7 @@ local o = options(arg)
 local B = os.getenv("B") or "build"
 local D = os.getenv("BENCH_DIR") or B .. "/bench.d"
 o.threads = math.tointeger(tonumber(capture("nproc"))) or 1
-o.ckpt = B .. "/ckpt"
+o.ckpt, o.here = B .. "/ckpt", here
 
 -- ---- the two programs, each behind a pipe and a FIFO ----
 

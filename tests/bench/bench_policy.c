@@ -101,13 +101,14 @@ double bench_start(bench *b, int n, char **args) {
   return st == CKPT_OK ? took : bench_failed(b, &err);
 }
 
-/* policy DIR N: one plan of a save by the default policy, the mean of N: the run's tables, the call, the checked plan.
+/*
+ * policy DIR N [POLICY]: one plan of a save, the mean of N: the directory and the ledger read, the run's tables, the
+ * call, the checked plan.
  */
 double bench_policy(bench *b, int n, char **args) {
-  (void)n;
   ckpt_error err = {0};
   ckpt_checkpointer *run = NULL;
-  ckpt_checkpointer_options options = {.dir = args[0]};
+  ckpt_checkpointer_options options = {.dir = args[0], .policy = n > 2 ? args[2] : NULL};
   long calls = strtol(args[1], NULL, 10);
   ckpt_status st = ckpt_checkpointer_open(&run, &options, &err);
   if (st == CKPT_OK) ckpt_begin_epoch(run, 1);

@@ -101,7 +101,8 @@ local function rows(o)
     targets = { { "<= 3 ms", of = "ckpt", at_most = 0.003 } } }
 
   add { id = "policy", title = "policy call: plan of a save", shell = "mkdir -p $d/policy", unit = "per_call",
-    sides = { { "ckpt", "ours", "policy $d/policy 2000" }, { "the gate alone", "ours", "gate 100000" } },
+    sides = { { "ckpt", "ours", "policy $d/policy 2000 " .. o.here .. "/constant.lua" },
+      { "thinking of the default", "ours", "policy $d/policy 2000" }, { "the gate alone", "ours", "gate 100000" } },
     targets = { { "<= 20 us", of = "ckpt", at_most = 20e-6 } } }
 
   return list
