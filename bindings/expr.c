@@ -38,7 +38,8 @@ static ckpt_status count_integers(reader *r, size_t n) {
 }
 
 static ckpt_status read_integer(reader *r, int64_t *out, int arg) {
-  if (!lua_isinteger(r->L, -1)) return wrong(r, arg, lua_isnumber(r->L, -1) ? "a whole number (//)" : "an integer");
+  if (!lua_isinteger(r->L, -1))
+    return wrong(r, arg, lua_type(r->L, -1) == LUA_TNUMBER ? "a whole number (//)" : "an integer");
   *out = lua_tointeger(r->L, -1);
   return CKPT_OK;
 }
@@ -270,31 +271,46 @@ static ckpt_tensor *find(void *context, const char *key) {
   return t;
 }
 
+/* What shape and dtype a meta tensor is to have. */
+typedef struct description {
+  ckpt_dtype dtype;
+  int ndim;
+  int64_t shape[CKPT_MAX_DIMS];
+} description;
+
+static void describe_tensor(description *d, const ckpt_tensor *t) {
+  d->dtype = ckpt_tensor_dtype(t);
+  d->ndim = ckpt_tensor_ndim(t);
+  if (d->ndim > 0) memcpy(d->shape, ckpt_tensor_shape(t), (size_t)d->ndim * sizeof *d->shape);
+}
+
+/* { shape =, dtype = } on the top. On failure the stack is the caller's to restore. */
+static ckpt_status describe_table(description *d, lua_State *L, const char *key, ckpt_error *err) {
+  lua_pushliteral(L, "shape");
+  if (lua_rawget(L, -2) != LUA_TTABLE || lua_rawlen(L, -1) > CKPT_MAX_DIMS)
+    return ckpt_fail(err, CKPT_E_ARGUMENT, -1, "'%.200s' has no shape", key);
+  for (int n = (int)lua_rawlen(L, -1); d->ndim < n; d->ndim++) {
+    lua_rawgeti(L, -1, d->ndim + 1);
+    if (!lua_isinteger(L, -1)) return ckpt_fail(err, CKPT_E_ARGUMENT, -1, "'%.200s' has no shape of integers", key);
+    d->shape[d->ndim] = lua_tointeger(L, -1);
+    lua_pop(L, 1);
+  }
+  lua_pop(L, 1);
+  lua_pushliteral(L, "dtype");
+  if (lua_rawget(L, -2) != LUA_TSTRING) return ckpt_fail(err, CKPT_E_ARGUMENT, -1, "'%.200s' has no dtype", key);
+  CKPT_TRY(ckpt_dtype_parse(&d->dtype, lua_tostring(L, -1), err));
+  lua_pop(L, 1);
+  return CKPT_OK;
+}
+
 /* A meta tensor like the one on the top (a box or { shape =, dtype = }) takes its place; nil for what is neither. */
 static ckpt_status make_meta(lua_State *L, const char *key, ckpt_error *err) {
-  int64_t shape[CKPT_MAX_DIMS];
-  int ndim = 0;
-  ckpt_dtype dtype = CKPT_F32;
+  description d = {.ndim = 0};
   ckpt_tensor **box = luaL_testudata(L, -1, CKPT_T_TENSOR);
   if (box != NULL && *box != NULL) {
-    ndim = ckpt_tensor_ndim(*box);
-    if (ndim > 0) memcpy(shape, ckpt_tensor_shape(*box), (size_t)ndim * sizeof *shape);
-    dtype = ckpt_tensor_dtype(*box);
+    describe_tensor(&d, *box);
   } else if (lua_istable(L, -1)) {
-    lua_pushliteral(L, "shape");
-    if (lua_rawget(L, -2) != LUA_TTABLE || lua_rawlen(L, -1) > CKPT_MAX_DIMS)
-      return ckpt_fail(err, CKPT_E_ARGUMENT, -1, "'%.200s' has no shape", key);
-    for (ndim = 0; ndim < (int)lua_rawlen(L, -1); ndim++) {
-      lua_rawgeti(L, -1, ndim + 1);
-      if (!lua_isinteger(L, -1)) return ckpt_fail(err, CKPT_E_ARGUMENT, -1, "'%.200s' has no shape of integers", key);
-      shape[ndim] = lua_tointeger(L, -1);
-      lua_pop(L, 1);
-    }
-    lua_pop(L, 1);
-    lua_pushliteral(L, "dtype");
-    if (lua_rawget(L, -2) != LUA_TSTRING) return ckpt_fail(err, CKPT_E_ARGUMENT, -1, "'%.200s' has no dtype", key);
-    CKPT_TRY(ckpt_dtype_parse(&dtype, lua_tostring(L, -1), err));
-    lua_pop(L, 1);
+    CKPT_TRY(describe_table(&d, L, key, err));
   } else {
     lua_pop(L, 1);
     lua_pushnil(L);
@@ -302,7 +318,7 @@ static ckpt_status make_meta(lua_State *L, const char *key, ckpt_error *err) {
   }
   ckpt_tensor **made = ckpt_lua_tensor_box(L);
   lua_replace(L, -2);
-  return ckpt_tensor_meta(made, dtype, ndim, shape, err);
+  return ckpt_tensor_meta(made, d.dtype, d.ndim, d.shape, err);
 }
 
 /* metas[key] = a meta tensor of what tensors[key] is; tensors at 2, metas at 4. */

@@ -98,7 +98,7 @@ static void find_box(box *b, const ckpt_tensor *result, int64_t start, int64_t m
   for (b->dim = 0;; b->dim++) {
     b->inner /= shape[b->dim];
     int64_t entry = rest / b->inner;
-    rest %= b->inner;
+    rest -= entry * b->inner;
     if (rest == 0 && b->inner <= most) {
       int64_t left = shape[b->dim] - entry, fit = most / b->inner;
       b->first = entry;

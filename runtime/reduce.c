@@ -232,6 +232,7 @@ ckpt_status ckpt_tensor_full(ckpt_tensor **out, ckpt_dtype dtype, int ndim, cons
 
 typedef struct resizing {
   ckpt_resize mode;
+  bool wide; /* float64 */
   int64_t from, to;
 } resizing;
 
@@ -263,10 +264,15 @@ static taps cubic_taps(double at, int64_t size) {
                 {far_weight(part + 1), near_weight(part), near_weight(1 - part), far_weight(2 - part)}};
 }
 
-/* The place in float32, as PyTorch computes it. */
-static taps taps_of(const resizing *r, int64_t i) {
+/* The place, in float32 for a float32 tensor, as PyTorch computes it. */
+static double place_of(const resizing *r, int64_t i) {
+  if (r->wide) return (double)r->from / (double)r->to * ((double)i + 0.5) - 0.5;
   float scale = (float)r->from / (float)r->to;
-  double at = (double)(scale * ((float)i + 0.5f) - 0.5f);
+  return (double)(scale * ((float)i + 0.5f) - 0.5f);
+}
+
+static taps taps_of(const resizing *r, int64_t i) {
+  double at = place_of(r, i);
   return r->mode == CKPT_RESIZE_LINEAR ? linear_taps(at, r->from) : cubic_taps(at, r->from);
 }
 
@@ -311,7 +317,7 @@ static ckpt_status resize_dim(ckpt_tensor **out, const ckpt_tensor *t, int dim, 
     return ckpt_fail(err, CKPT_E_LIMIT, -1, "dimension %d of size %lld to %lld; from 1 to %d are allowed", dim,
                      (long long)from, (long long)size, CKPT_RESIZE_MAX);
   if (mode == CKPT_RESIZE_NEAREST) return pick_nearest(out, t, dim, from, size, err);
-  resizing z = {mode, from, size};
+  resizing z = {mode, ckpt_tensor_dtype(t) == CKPT_F64, from, size};
   return along(out, &resize_op, t, dim, size, &z, sizeof z, err);
 }
 

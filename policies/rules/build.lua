@@ -31,6 +31,20 @@ local function infer(node, operands)
   return shape, dtype
 end
 
+-- Of one operand: what a fixed operation makes of a shape and dtype is inferred once.
+local function infer_known(op, node, operands)
+  local shape = operands[1].shape
+  if not (op.fixed and shape) then return infer(node, operands) end
+  op.known = op.known or {}
+  local key = operands[1].dtype .. " " .. table.concat(shape, "x")
+  local known = op.known[key]
+  if not known then
+    known = { infer(node, operands) }
+    op.known[key] = known
+  end
+  return known[1], known[2]
+end
+
 -- A new entry: op of the operands. nil and why.
 local function apply(rule, op, operands, many)
   local node = table.move(op, 1, #op, 1, { rule = rule.id, many = many or nil })
@@ -40,7 +54,10 @@ local function apply(rule, op, operands, many)
   elseif operands[1] then
     node.of = operands[1].expr
   end
-  local shape, dtype = infer(node, operands)
+  local shape, dtype
+  if not many and operands[1] then shape, dtype = infer_known(op, node, operands) else
+    shape, dtype = infer(node, operands)
+  end
   if shape == nil then return nil, dtype end
   return { expr = node, shape = shape or nil, dtype = shape and dtype or nil }
 end

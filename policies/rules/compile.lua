@@ -136,7 +136,9 @@ local function compile_templates(c, rule, to)
   local p = rule.patterns[1]
   if to == nil then return nil end
   local list = {}
-  for i, text in ipairs(type(to) == "table" and to or { to }) do list[i] = compile_template(c, rule, text, p) end
+  for i, text in ipairs(type(to) == "table" and to or { to }) do
+    list[i] = compile_template(c, rule, text, p) or pattern.literal_template "?"
+  end
   if #list == 0 then report(c, rule, "to is a template, or a list of them") end
   return list
 end
@@ -456,7 +458,7 @@ local function compile_var(c, name, var)
     local ok = type(var.dim) == "table" and math.type(var.dim[2]) == "integer"
     out.dim = ok and compile_pattern(c, nil, var.dim[1]) or nil
     out.index = ok and var.dim[2] or nil
-    if not ok then report(c, nil, "vars.%s.dim is { pattern, dimension }", name) end
+    if not ok then return report(c, nil, "vars.%s.dim is { pattern, dimension }", name) end
   end
   if var.count then
     out.count = compile_pattern(c, nil, var.count)

@@ -55,13 +55,23 @@ local function output_of(entry)
     rule = entry.rules and entry.rules[#entry.rules], rules = entry.rules or NONE }
 end
 
+local function rule_of(state, id)
+  for _, stage in ipairs(state.compiled.stages) do
+    for _, rule in ipairs(stage.rules) do
+      if rule.id == id then return rule end
+    end
+  end
+  return nil
+end
+
 local function collide(state, plan, a, b, entry)
   local texts = {}
   for i, output in ipairs { a, b } do
     texts[i] = ("'%s'%s"):format(output.from or "nothing", output.rule and " (rule " .. output.rule .. ")" or "")
   end
   table.insert(plan.collisions, { to = a.to, sources = { a.from, b.from }, rules = { a.rule, b.rule } })
-  state.problem(entry.rule, b.from, "two results are named '%s': from %s and from %s", a.to, texts[1], texts[2])
+  state.problem(entry.rule or rule_of(state, a.rule), b.from, "two results are named '%s': from %s and from %s", a.to,
+    texts[1], texts[2])
 end
 
 -- A name that a tie gives may be another result already: then both have the same bytes.

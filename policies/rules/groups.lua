@@ -49,8 +49,16 @@ local function group_of(all, taken, i)
   return of_rule[key]
 end
 
-local function add_part(group, taken, i)
+-- Two keys that are the same part of the same group: the captures do not tell them apart.
+local function twice(state, group, other, taken)
+  state.problem(group.rule, taken.entry.key, "'%s' and '%s' are the same part of one group", other.entry.key,
+    taken.entry.key)
+end
+
+local function add_part(state, group, taken, i)
   local part = taken.matcher.part
+  local other = group.parts[part]
+  if other and not group.rule.over then twice(state, group, other, taken) end
   table.insert(group.entries, taken.entry)
   table.insert(group.indices, i)
   if not group.rule.over then
@@ -58,7 +66,12 @@ local function add_part(group, taken, i)
     return
   end
   group.parts[part] = group.parts[part] or {}
-  table.insert(group.parts[part], { value = taken.values[group.rule.over], taken = taken })
+  local value = taken.values[group.rule.over]
+  local seen = group.places[part] or {}
+  group.places[part] = seen
+  if seen[value] then twice(state, group, seen[value], taken) end
+  seen[value] = taken
+  table.insert(group.parts[part], { value = value, taken = taken })
 end
 
 -- The values of `over` that some part has, in order.
@@ -106,7 +119,7 @@ function M.collect(state)
     if kind == "gather" or kind == "any" then
       local taken = { matcher = m, rule = m.rule, values = state.values[i], entry = state.entries[i] }
       local group = group_of(all, taken, i)
-      add_part(group, taken, i)
+      add_part(state, group, taken, i)
       all.of[i] = group
     end
   end

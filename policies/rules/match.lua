@@ -84,8 +84,9 @@ local function try_pattern(state, m, entry)
   if m.pattern.fast then return pattern.capture(m.pattern, entry.key) end
   local ok, values = pcall(pattern.capture, m.pattern, entry.key)
   if ok then return values end
-  if type(values) ~= "table" then error(values, 0) end
-  state.once(m.rule, ("pattern '%s' is too costly for '%s'"):format(m.pattern.text, entry.key))
+  local why = type(values) == "table" and ("is too costly for '%s'"):format(entry.key)
+    or ": " .. tostring(values):gsub("^.-:%d+: ", "")
+  state.once(m.rule, ("pattern '%s' %s"):format(m.pattern.text, why))
   return nil
 end
 

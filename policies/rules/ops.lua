@@ -171,29 +171,6 @@ local function prepare_arguments(kind, op, out)
   return nil
 end
 
----An operation with its arithmetic parsed; nil and what is wrong with it.
----@param op any
----@return table?, string?
-function M.prepare(op)
-  if type(op) ~= "table" or type(op[1]) ~= "string" then return nil, "an operation is { name, ... }" end
-  local kind = M.KINDS[op[1]]
-  if not kind then return nil, ("'%s' is no operation%s"):format(op[1], words.suggest(op[1], M.KINDS)) end
-  local out = { op[1] }
-  local why = prepare_arguments(kind, op, out)
-  if why then return nil, ("%s: %s"):format(op[1], why) end
-  return out
-end
-
----Calls f(name, use) with every name in the arithmetic of a prepared operation.
-function M.names(op, f)
-  local function look(value)
-    if type(value) ~= "table" then return end
-    if value.node then return arith.names(value.node, f) end
-    for _, item in ipairs(value) do look(item) end
-  end
-  for i = 2, #op do look(op[i]) end
-end
-
 -- ---- filling in ----
 
 local function fill(value, env)
@@ -212,18 +189,6 @@ local function fill(value, env)
   return list
 end
 
----The operation with numbers for its arithmetic; nil and why.
----@return table?, string?
-function M.fill(op, env)
-  local out = {}
-  for i = 1, #op do
-    local value, why = fill(op[i], env)
-    if value == nil then return nil, ("%s: %s"):format(op[1], why) end
-    out[i] = value
-  end
-  return out
-end
-
 -- ---- telling ----
 
 local function argument_text(value)
@@ -237,9 +202,57 @@ end
 
 ---"permute({1, 0})"
 function M.text(op)
+  if op.shown then return op.shown end
   local arguments = {}
   for i = 2, #op do arguments[i - 1] = argument_text(op[i]) end
   return ("%s(%s)"):format(op[1], table.concat(arguments, ", "))
+end
+
+---Calls f(name, use) with every name in the arithmetic of a prepared operation.
+function M.names(op, f)
+  local function look(value)
+    if type(value) ~= "table" then return end
+    if value.node then return arith.names(value.node, f) end
+    for _, item in ipairs(value) do look(item) end
+  end
+  for i = 2, #op do look(op[i]) end
+end
+
+---An operation with its arithmetic parsed; nil and what is wrong with it.
+---@param op any
+---@return table?, string?
+function M.prepare(op)
+  if type(op) ~= "table" or type(op[1]) ~= "string" then return nil, "an operation is { name, ... }" end
+  local kind = M.KINDS[op[1]]
+  if not kind then return nil, ("'%s' is no operation%s"):format(op[1], words.suggest(op[1], M.KINDS)) end
+  local out = { op[1] }
+  local why = prepare_arguments(kind, op, out)
+  if why then return nil, ("%s: %s"):format(op[1], why) end
+  out.fixed = true
+  M.names(out, function() out.fixed = false end)
+  if out.fixed then
+    for i = 2, #out do -- arithmetic of numbers alone
+      local value
+      value, why = fill(out[i])
+      if value == nil then return nil, ("%s: %s"):format(op[1], why) end
+      out[i] = value
+    end
+    out.shown = M.text(out)
+  end
+  return out
+end
+
+---The operation with numbers for its arithmetic; nil and why.
+---@return table?, string?
+function M.fill(op, env)
+  if op.fixed then return op end
+  local out = {}
+  for i = 1, #op do
+    local value, why = fill(op[i], env)
+    if value == nil then return nil, ("%s: %s"):format(op[1], why) end
+    out[i] = value
+  end
+  return out
 end
 
 -- ---- undoing ----

@@ -172,7 +172,7 @@ end
 -- An entry that could not be built keeps its place, so that what follows from its name is found too.
 local function broken(state, rule, entry, why, out)
   state.problem(rule, entry.key, "%s", why)
-  entry.broken = true
+  entry.broken, entry.rule = true, rule
   add(out, entry)
 end
 
@@ -190,7 +190,11 @@ local function add_results(state, rule, p, values, entry, out, first)
   local templates = rule.to
   if #rule.ops == 0 and templates and not rule.tie then return rename(state, rule, p, values, entry, out) end
   local list, texts = build.chain(state, rule, rule.ops, entry, first or 1, templates and #templates or 1)
-  if not list then return broken(state, rule, entry, texts, out) end
+  if not list then
+    broken(state, rule, entry, texts, out)
+    entry.key = templates and pattern.fill(templates[1], p, values, state.env) or entry.key
+    return
+  end
   for i, made in ipairs(list) do
     local name, why = entry.key, nil
     if templates then name, why = pattern.fill(templates[i], p, values, state.env) end

@@ -27,7 +27,7 @@ end
 ---@param list string[]
 ---@return string?
 function M.nearest(word, list)
-  local best, best_at = nil, math.max(1, #word // 3) + 1
+  local best, best_at = nil, math.min(math.max(1, #word // 3), #word - 1) + 1
   if #word > MAX then return nil end
   for _, other in ipairs(list) do
     local d = #other <= MAX and distance(word, other, best_at - 1) or best_at

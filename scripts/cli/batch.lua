@@ -16,6 +16,17 @@ local text = require "scripts.cli.text"
 
 local M = {}
 
+M.HELP = [[
+Many files: an IN that is a file becomes DIR/its name; of an IN that is a
+directory the checkpoints in it and below keep their places. Two that would
+become one file are refused before anything is written. The same call given
+again, also after a kill, goes on where it was: DIR/convert.jsonl knows which
+file was made of which with which options. A bad file does not stop the others;
+at the end it is told with the reason, and the exit status is 1.
+
+  ckpt convert zoo/*.pth --out-dir st/ --format safetensors --jobs 2
+  ckpt convert runs/ --out-dir half/ --dtype float16 --memory 2GB --json]]
+
 local LEAST = 64 << 20 -- bytes of memory that a process is given at least
 
 -- ---- options ----
@@ -29,14 +40,13 @@ end
 ---@param command table the argparse command
 ---@param size fun(word: string): integer?, string?
 function M.declare(command, size)
-  command:option("--out-dir", "Convert every IN into this directory; checkpoints of an IN that is a directory, too.")
+  command:option("--out-dir", "Convert every IN into this directory, which is made.")
     :argname("DIR"):target("out_dir")
-  command:option("--glob", "With --out-dir: which files of a directory; else those of a known suffix.")
+  command:option("--glob", "Which files of a directory are taken; else those of a known suffix.")
     :argname("GLOB")
-  command:option("--jobs", "With --out-dir: files at a time; else one for each processor, at most 4."):argname("N")
-    :convert(count)
-  command:option("--memory", "With --out-dir: what all jobs may have together: 2GB. A file that needs more than its "
-    .. "share waits until it can have all."):argname("SIZE"):convert(size)
+  command:option("--jobs", "Files at a time; else one for each processor, at most 4."):argname("N"):convert(count)
+  command:option("--memory", "For all jobs together: 2GB. What needs more than a share is done alone, last.")
+    :argname("SIZE"):convert(size)
 end
 
 -- What does not change what is written.

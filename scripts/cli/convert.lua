@@ -47,9 +47,14 @@ local function save_number(word)
   return nil, ("'%s' is not a number from 1 on"):format(word)
 end
 
+local USAGE = [[
+Usage: ckpt convert [OPTIONS] IN OUT
+       ckpt convert [OPTIONS] IN... --out-dir DIR]]
+
 ---@param command table the argparse command
 function M.declare(command)
-  command:argument("IN", "Checkpoint to read, then OUT, the file to write; with --out-dir any number of checkpoints.")
+  command:usage(USAGE):epilog(batch.HELP)
+  command:argument("IN", "Checkpoint to read, then OUT, the file to write; with --out-dir any number of INs.")
     :args("+"):target("inputs")
   command:option("--format", "Of OUT; else its suffix says it."):choices { "pth", "safetensors" }
   command:option("--select", "One subtree, such as model; or tensors whose name fits GLOB."):argname("PATH|GLOB")

@@ -46,11 +46,17 @@ local function environment(load_set)
   return env
 end
 
+-- Once it is over every further instruction raises, so that the file cannot catch it.
+local function stop()
+  debug.sethook(stop, "", 1)
+  error("runs for too long", 0)
+end
+
+-- In a coroutine of its own, which alone has the hook.
 local function run_bounded(chunk)
-  debug.sethook(function() error("runs for too long", 0) end, "", MAX_STEPS)
-  local ok, set = pcall(chunk)
-  debug.sethook()
-  return ok, set
+  local thread = coroutine.create(chunk)
+  debug.sethook(thread, stop, "", MAX_STEPS)
+  return coroutine.resume(thread)
 end
 
 -- "file:12: message" as a problem.
@@ -232,8 +238,10 @@ function M.plan(cp, loaded, options)
   local sd, path, code = M.state_dict(cp, loaded.compiled)
   if not sd then return nil, path, code end
   local job = { sd = sd, path = path, sources = M.sources(sd), marks = marks.of(cp, path) }
+  local pause = collectgarbage("setpause", 1000) -- nearly all that a plan makes is kept
   local plan = rules.plan(loaded.compiled, job.sources, { config = options.config, vars = options.vars,
     target = options.target, marks = job.marks })
+  collectgarbage("setpause", pause)
   check_vars(loaded, options.vars, plan.problems)
   for _, problem in ipairs(plan.problems) do
     if not problem.file then problem.file = loaded.file end

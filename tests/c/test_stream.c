@@ -1,10 +1,14 @@
+// LDFLAGS: -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=strdup,--wrap=strndup
 /*
  * test_stream.c - computed tensors box by box: the bytes are those of the whole, whatever the chain of operations and
- * wherever it is cut; what is strided over a large file is gathered window by window; what a sink refuses, ends it.
+ * wherever it is cut; what is strided over a large file is gathered window by window; what a sink refuses, and memory
+ * that there is not, ends it.
  */
 #include "lazy.h"
 #include "stream.h"
 #include "tensor_fixture.h"
+
+#include "alloc_faults.h"
 
 #define OK(call) assert_int_equal((call), CKPT_OK)
 
@@ -259,6 +263,41 @@ static void what_is_deflated_is_had_whole(void **state) {
   ckpt_tensor_release(t);
 }
 
+/* ---- memory ---- */
+
+/* A view of a cast of a selection, joined with itself, padded: every kind of cut. */
+static ckpt_status chain(ckpt_tensor **out, ckpt_tensor *made[], const ckpt_tensor *t, ckpt_error *err) {
+  CKPT_TRY(ckpt_tensor_index_select(&made[0], t, 0, 3, DIMS(2, 0, 1), err));
+  CKPT_TRY(ckpt_tensor_to(&made[1], made[0], CKPT_F64, err));
+  CKPT_TRY(ckpt_tensor_transpose(&made[2], made[1], 0, 1, err));
+  CKPT_TRY(ckpt_tensor_cat(&made[3], 2, (const ckpt_tensor *[]){made[2], made[2]}, 0, err));
+  CKPT_TRY(ckpt_tensor_roll(&made[4], made[3], 1, 1, err));
+  return ckpt_tensor_pad(out, made[4], DIMS(1, 0), DIMS(0, 1), ckpt_scalar_int(9), err);
+}
+
+static ckpt_status make_and_pass(void *context, ckpt_error *err) {
+  unsigned char bytes[512];
+  size_t done = 0;
+  ckpt_tensor *made[5] = {NULL}, *t = NULL;
+  ckpt_status st = chain(&t, made, context, err);
+  for (size_t at = 0; st == CKPT_OK && at < ckpt_tensor_nbytes(t); at += done) /* two rows of four numbers at a time */
+    st = ckpt_storage_range(bytes, &done, ckpt_tensor_storage(t), at,
+                            ckpt_tensor_nbytes(t) - at < 64 ? ckpt_tensor_nbytes(t) - at : 64, err);
+  for (size_t i = 0; i < CKPT_COUNTOF(made); i++) ckpt_tensor_release(made[i]);
+  ckpt_tensor_release(t);
+  return st;
+}
+
+static void every_allocation_can_fail(void **state) {
+  (void)state;
+  source s;
+  count_up(&s);
+  place p = {s.bytes, 0};
+  ckpt_tensor *t = placed(&p, CKPT_I32, 2, DIMS(3, 4));
+  assert_true(fail_each_allocation(make_and_pass, t) > 50);
+  ckpt_tensor_release(t);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(ranges_are_the_whole),
@@ -266,6 +305,7 @@ int main(void) {
       cmocka_unit_test(views_and_places),
       cmocka_unit_test(a_sink_that_fails_ends_it),
       cmocka_unit_test(what_is_deflated_is_had_whole),
+      cmocka_unit_test(every_allocation_can_fail),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
