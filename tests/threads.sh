@@ -3,7 +3,7 @@
 set -u
 cd "$(dirname "$0")/.." || exit 2
 B=$1; shift
-export TSAN_OPTIONS="halt_on_error=0 exitcode=66 second_deadlock_stack=1" CKPT_DATA=$PWD/tests/data/optdigits.pth
+export TSAN_OPTIONS="halt_on_error=0 allocator_may_return_null=1 exitcode=66 second_deadlock_stack=1" CKPT_DATA=$PWD/tests/data/optdigits.pth
 export CKPT_SHARED=${CKPT_SHARED:-$PWD/../shared}
 out=$(mktemp -d); trap 'rm -rf "$out"' EXIT
 n=0 bad=0
