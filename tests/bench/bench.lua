@@ -1,5 +1,5 @@
--- bench.lua: drives the benchmark: ours, the peer and the machine in turn, medians with their spread, ratios beside their
--- targets. What is measured lies in rows.lua. `lua5.4 tests/bench/bench.lua --help` lists the options.
+-- bench.lua: drives the benchmark: ours, the peer and the machine in turn, medians with their spread, ratios beside
+-- their targets. What is measured lies in rows.lua. `lua5.4 tests/bench/bench.lua --help` lists the options.
 local here = arg[0]:match("^(.*)/") or "."
 package.path = here .. "/?.lua;" .. package.path
 local lists = require "rows"
@@ -134,7 +134,8 @@ local function judge(target, by_name)
   end
   judged.value = to and of.median / to.median or of.median
   judged.ratio = to ~= nil
-  if target.at_least then judged.met = judged.value >= target.at_least else judged.met = judged.value <= target.at_most end
+  judged.met = target.at_least and judged.value >= target.at_least or
+    target.at_most ~= nil and judged.value <= target.at_most
   return judged
 end
 
@@ -256,7 +257,7 @@ if python ~= "" and os.execute(python .. " -c 'import torch' 2> /dev/null") then
   programs.peer = start(python .. " -B '" .. here .. "/peer.py'", "peer")
 end
 local version = tell(programs.peer, "version")
-local report = { machine = machine(), peer = version and "PyTorch " .. version or nil, mb = o.mb, runs = o.runs, rows = {} }
+local report = { machine = machine(), peer = version and "PyTorch " .. version, mb = o.mb, runs = o.runs, rows = {} }
 local text = o.json ~= "-"
 if text then
   print(report.machine)

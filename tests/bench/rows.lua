@@ -1,8 +1,9 @@
 -- rows.lua: what is measured. The order is that of the table in the README.
 --
 -- A row: title; sides: { who, side, operation } in the order in which they alternate ("ours", "peer", "machine", or
--- "alone" for a process of its own; and what that side is told); setup, before: operations that are not timed (once; in front of each timed one); targets:
--- { text, of, to, at_least = | at_most = } about the ratio of two medians, or { text, of, at_most = } about one of them.
+-- "alone" for a process of its own; and what that side is told); setup, before: operations that are not timed (once; in
+-- front of each timed one); clean: a shell command in front of each; targets: { text, of, to, at_least = | at_most = }
+-- about the ratio of two medians, or { text, of, at_most = } about one of them.
 -- unit: "s" (default), "MB", or "per_call". repeat_: runs, if not the driver's number.
 -- $d is the folder of the files, $bytes the size of the VGG16.
 
@@ -26,7 +27,8 @@ local function rows(o)
     sides = { { "ckpt", "ours", "copy $d/vgg.pth" }, { "torch.load + copy", "peer", "load_into $d/vgg.pth" },
       { "mmap=True + copy", "peer", "load_into_mmap $d/vgg.pth" },
       { "memcpy", "machine", "memcpy $d/vgg.pth " .. o.threads } },
-    targets = { { "<= 1.15x of memcpy out of a mapping by as many threads", of = "ckpt", to = "memcpy", at_most = 1.15 },
+    targets = {
+      { "<= 1.15x of memcpy out of a mapping by as many threads", of = "ckpt", to = "memcpy", at_most = 1.15 },
       { ">= 4x faster than torch.load + copy", of = "torch.load + copy", to = "ckpt", at_least = 4 } } }
 
   add { id = "load_checked", title = "the same by ckpt_load: checksums first, and the policy",
@@ -48,8 +50,10 @@ local function rows(o)
 
   add { id = "latest", title = "save + copy_latest", shell = "mkdir -p $d/latest $d/pet",
     clean = "rm -f $d/latest/* $d/pet/*",
-    sides = { { "ckpt", "ours", "save_latest $d/latest 1" }, { "torch.save + copyfile", "peer", "save_copy $d/pet 1" } },
-    targets = { { ">= 3x faster than torch.save + copyfile", of = "torch.save + copyfile", to = "ckpt", at_least = 3 } } }
+    sides = { { "ckpt", "ours", "save_latest $d/latest 1" },
+      { "torch.save + copyfile", "peer", "save_copy $d/pet 1" } },
+    targets = {
+      { ">= 3x faster than torch.save + copyfile", of = "torch.save + copyfile", to = "ckpt", at_least = 3 } } }
 
   add { id = "rss_open", title = "peak memory of ckpt inspect", unit = "MB",
     sides = { { "ckpt", "alone", "run " .. o.ckpt .. " inspect $d/vgg.pth" } },
