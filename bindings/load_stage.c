@@ -11,14 +11,16 @@
 /* ---- tensors ---- */
 
 static ckpt_status add_move(ckpt_stage *s, ckpt_tensor *to, ckpt_tensor *from, bool partial) {
-  if (s->n_moves == s->move_capacity) {
-    size_t capacity = s->move_capacity == 0 ? 64 : s->move_capacity * 2;
-    ckpt_move *more = realloc(s->moves, capacity * sizeof *more);
+  ckpt_moves *list = partial ? &s->corners : &s->whole;
+  if (list->n == list->capacity) {
+    size_t capacity = list->capacity == 0 ? 64 : list->capacity * 2;
+    ckpt_move *more = realloc(list->items, capacity * sizeof *more);
     if (more == NULL) return ckpt_fail_nomem(s->err, capacity * sizeof *more);
-    s->moves = more;
-    s->move_capacity = capacity;
+    list->items = more;
+    list->capacity = capacity;
   }
-  s->moves[s->n_moves++] = (ckpt_move){ckpt_tensor_retain(to), ckpt_tensor_retain(from), partial};
+  list->items[list->n++] = (ckpt_move){ckpt_tensor_retain(to), ckpt_tensor_retain(from)};
+  s->last_is_corner = partial;
   return CKPT_OK;
 }
 
@@ -221,9 +223,9 @@ static ckpt_status note_fault(ckpt_stage *s, ckpt_load_entry *e, ckpt_status st)
 }
 
 static void count_bytes(ckpt_stage *s, ckpt_load_entry *e) {
-  const ckpt_move *m = &s->moves[s->n_moves - 1];
-  e->status = m->partial ? CKPT_LOAD_PARTIAL : CKPT_LOAD_MATCHED;
-  s->record->matched_bytes += (int64_t)ckpt_tensor_nbytes(m->to);
+  const ckpt_moves *list = s->last_is_corner ? &s->corners : &s->whole;
+  e->status = s->last_is_corner ? CKPT_LOAD_PARTIAL : CKPT_LOAD_MATCHED;
+  s->record->matched_bytes += (int64_t)ckpt_tensor_nbytes(list->items[list->n - 1].to);
 }
 
 /* Where the entry comes from, by its assignment. */
@@ -371,22 +373,23 @@ static void copy_corner(const ckpt_move *m) {
 }
 
 void ckpt_stage_commit(ckpt_stage *s) {
-  for (size_t i = 0; i < s->n_moves; i++) {
-    if (s->moves[i].partial)
-      copy_corner(&s->moves[i]);
-    else
-      ckpt_tensor_copy(s->moves[i].to, s->moves[i].from, NULL);
-  }
+  ckpt_transfer(s->whole.items, s->whole.n, NULL);
+  for (size_t i = 0; i < s->corners.n; i++) copy_corner(&s->corners.items[i]);
   for (size_t i = 0; i < s->n_settings; i++) ckpt_setting_swap(&s->settings[i]);
 }
 
-void ckpt_stage_free(ckpt_stage *s) {
-  for (size_t i = 0; i < s->n_moves; i++) {
-    ckpt_tensor_release(s->moves[i].to);
-    ckpt_tensor_release(s->moves[i].from);
+static void free_moves(ckpt_moves *list) {
+  for (size_t i = 0; i < list->n; i++) {
+    ckpt_tensor_release(list->items[i].to);
+    ckpt_tensor_release(list->items[i].from);
   }
+  free(list->items);
+}
+
+void ckpt_stage_free(ckpt_stage *s) {
+  free_moves(&s->whole);
+  free_moves(&s->corners);
   for (size_t i = 0; i < s->n_settings; i++) free(s->settings[i].string);
   ckpt_strmap_free(&s->by_target);
-  free(s->moves);
   free(s->settings);
 }

@@ -11,11 +11,12 @@
 #define CKPT_LOAD_STAGE_H
 
 #include "load_report.h"
+#include "transfer.h"
 
-typedef struct ckpt_move {
-  ckpt_tensor *to, *from; /* both retained; of a partial move `from` is contiguous and of the dtype of `to` */
-  bool partial;           /* `to` is a view of a part of what is bound */
-} ckpt_move;
+typedef struct ckpt_moves {
+  ckpt_move *items; /* both tensors retained */
+  size_t n, capacity;
+} ckpt_moves;
 
 typedef struct ckpt_stage {
   ckpt_checkpointer *cp;
@@ -23,8 +24,9 @@ typedef struct ckpt_stage {
   ckpt_load_record *record;
   bool resume;
   bool dry; /* nothing will be written, so no data is read */
-  ckpt_move *moves;
-  size_t n_moves, move_capacity;
+  ckpt_moves whole;   /* into all of what is bound */
+  ckpt_moves corners; /* `to` is a view of a part of it, `from` contiguous and of the same dtype */
+  bool last_is_corner;
   ckpt_setting *settings;
   size_t n_settings, setting_capacity;
   size_t kept;            /* bound things that the file does not have */

@@ -33,4 +33,11 @@ enum { CKPT_MAPPING_WINDOW = 16 << 20 };
 void ckpt_mapping_used(ckpt_mapping *m, size_t n);
 size_t ckpt_mapping_size(const ckpt_mapping *m);
 
+/*
+ * Hints for bytes of the mapping, which change nothing but speed and memory: they will be read soon (the system reads
+ * ahead); they have been read for now (their pages leave this process's memory, not the page cache).
+ */
+void ckpt_mapping_expect(const ckpt_mapping *m, const void *at, size_t size);
+void ckpt_mapping_forget(const ckpt_mapping *m, const void *at, size_t size);
+
 #endif

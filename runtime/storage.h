@@ -83,6 +83,14 @@ bool ckpt_storage_streams(const ckpt_storage *s);
  */
 ckpt_status ckpt_storage_range(unsigned char *to, size_t *done, ckpt_storage *s, size_t at, size_t n, ckpt_error *err);
 
+/*
+ * Hints for a storage whose bytes lie in a mapping, nothing for any other: all of it will be read soon; the `size`
+ * bytes at `at` have been read for now.
+ */
+bool ckpt_storage_is_mapped(const ckpt_storage *s);
+void ckpt_storage_expect(const ckpt_storage *s);
+void ckpt_storage_forget(const ckpt_storage *s, const void *at, size_t size);
+
 /* The context of a storage that ckpt_storage_from made of `source`, NULL for any other. */
 void *ckpt_storage_context(const ckpt_storage *s, const ckpt_storage_source *source);
 
