@@ -17,9 +17,9 @@ enum { BLOCK = 1 << 20, BLOCKS = 2, ALIGNMENT = 4096 };
 struct ckpt_stream {
   const ckpt_io *io;
   int fd;
-  bool direct, closed; /* direct: the file is in that mode; closed: no more blocks will come */
-  int failed;          /* errno */
-  unsigned char *blocks[BLOCKS];
+  bool direct, closed;                  /* direct: the file is in that mode; closed: no more blocks will come */
+  int failed;                           /* errno */
+  unsigned char *room, *blocks[BLOCKS]; /* the blocks, aligned, in their room */
   size_t filled[BLOCKS];
   size_t in, out, full; /* blocks by number: that is filled, that is written next; how many wait */
   pthread_mutex_t lock;
@@ -123,7 +123,7 @@ int ckpt_stream_flush(ckpt_stream *s) {
 void ckpt_stream_free(ckpt_stream *s) {
   if (s == NULL) return;
   close_stream(s);
-  for (size_t i = 0; i < BLOCKS; i++) free(s->blocks[i]);
+  free(s->room);
   pthread_mutex_destroy(&s->lock);
   pthread_cond_destroy(&s->moved);
   free(s);
@@ -136,12 +136,13 @@ ckpt_status ckpt_stream_new(ckpt_stream **out, const ckpt_io *io, int fd, ckpt_e
   s->fd = fd;
   pthread_mutex_init(&s->lock, NULL);
   pthread_cond_init(&s->moved, NULL);
-  for (size_t i = 0; i < BLOCKS; i++) {
-    s->blocks[i] = aligned_alloc(ALIGNMENT, BLOCK);
-    if (s->blocks[i] != NULL) continue;
+  s->room = malloc(BLOCKS * BLOCK + ALIGNMENT);
+  if (s->room == NULL) {
     ckpt_stream_free(s);
-    return ckpt_fail_nomem(err, BLOCK);
+    return ckpt_fail_nomem(err, BLOCKS * BLOCK + ALIGNMENT);
   }
+  unsigned char *first = s->room + (ALIGNMENT - (uintptr_t)s->room % ALIGNMENT);
+  for (size_t i = 0; i < BLOCKS; i++) s->blocks[i] = first + i * BLOCK;
   s->direct = ckpt_io_direct(io, fd, true);
   s->started = ckpt_beside_try(&s->writer, write_blocks, s);
   *out = s;

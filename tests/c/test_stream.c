@@ -1,5 +1,4 @@
-// LDFLAGS:
-// -Wl,--wrap=pthread_create,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=strdup,--wrap=strndup,--wrap=aligned_alloc
+// LDFLAGS: -Wl,--wrap=pthread_create,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=strdup,--wrap=strndup
 /*
  * test_stream.c - large new files: every way in which they are written gives the same bytes, and every failing write is
  * told: with direct writing and without, with the thread and without, in short writes, with each call failing.
@@ -21,12 +20,6 @@ int __real_pthread_create(pthread_t *t, const pthread_attr_t *a, void *(*run)(vo
 int __wrap_pthread_create(pthread_t *t, const pthread_attr_t *a, void *(*run)(void *), void *arg);
 int __wrap_pthread_create(pthread_t *t, const pthread_attr_t *a, void *(*run)(void *), void *arg) {
   return threads_allowed ? __real_pthread_create(t, a, run, arg) : EAGAIN;
-}
-
-void *__real_aligned_alloc(size_t alignment, size_t n);
-void *__wrap_aligned_alloc(size_t alignment, size_t n);
-void *__wrap_aligned_alloc(size_t alignment, size_t n) {
-  return alloc_refused() ? NULL : __real_aligned_alloc(alignment, n);
 }
 
 enum { LARGE = (5 << 20) + 1234 };
@@ -138,7 +131,7 @@ static void test_without_memory(void **state) {
   (void)state;
   int fd = unnamed();
   threads_allowed = false; /* the countdown is the test's own */
-  assert_int_equal(fail_each_allocation(new_and_free, &fd), 3);
+  assert_int_equal(fail_each_allocation(new_and_free, &fd), 2);
   threads_allowed = true;
   close(fd);
 }
