@@ -10,7 +10,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 
-#include "stream.h"
+#include "direct.h"
 
 enum { STREAMED = 16 << 20 };
 
@@ -19,7 +19,7 @@ struct ckpt_output {
   ckpt_dir *dir;
   int fd;
   uint64_t reserved, written;
-  ckpt_stream *stream; /* of a large file, until it is flushed */
+  ckpt_direct *stream; /* of a large file, until it is flushed */
   bool synced;
   char temp[CKPT_TEMP_NAME]; /* "" while the file has no name at all */
 };
@@ -56,7 +56,7 @@ static ckpt_status sink_write(ckpt_sink *sink, const void *data, size_t size, ck
   ckpt_output *o = (ckpt_output *)sink;
   int sys = 0;
   if (o->stream != NULL)
-    sys = ckpt_stream_write(o->stream, data, size);
+    sys = ckpt_direct_write(o->stream, data, size);
   else if (ckpt_io_write_all(o->dir->io, o->fd, data, size) != 0)
     sys = errno;
   if (sys != 0) return write_failed(o, sys, err);
@@ -72,7 +72,7 @@ ckpt_status ckpt_output_begin(ckpt_output **out, ckpt_dir *dir, uint64_t expecte
   o->fd = -1;
   ckpt_status st = open_temporary(o, err);
   if (st == CKPT_OK) st = reserve(o, expected, err);
-  if (st == CKPT_OK && expected >= STREAMED) st = ckpt_stream_new(&o->stream, dir->io, o->fd, err);
+  if (st == CKPT_OK && expected >= STREAMED) st = ckpt_direct_new(&o->stream, dir->io, o->fd, err);
   if (st != CKPT_OK) {
     ckpt_output_abandon(o);
     return st;
@@ -86,7 +86,7 @@ int ckpt_output_fd(const ckpt_output *o) { return o->fd; }
 
 void ckpt_output_abandon(ckpt_output *o) {
   if (o == NULL) return;
-  ckpt_stream_free(o->stream); /* its thread uses the descriptor */
+  ckpt_direct_free(o->stream); /* its thread uses the descriptor */
   if (o->fd >= 0) ckpt_io_close(o->dir->io, o->fd);
   ckpt_dir_drop(o->dir, o->temp);
   free(o);
@@ -141,8 +141,8 @@ static ckpt_status give_name(ckpt_output *o, const char *name, ckpt_error *err) 
 }
 
 ckpt_status ckpt_output_flush(ckpt_output *o, ckpt_error *err) {
-  int sys = o->stream == NULL ? 0 : ckpt_stream_flush(o->stream);
-  ckpt_stream_free(o->stream);
+  int sys = o->stream == NULL ? 0 : ckpt_direct_flush(o->stream);
+  ckpt_direct_free(o->stream);
   o->stream = NULL;
   return sys == 0 ? CKPT_OK : write_failed(o, sys, err);
 }

@@ -1,6 +1,6 @@
 // LDFLAGS: -Wl,--wrap=pthread_create,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=strdup,--wrap=strndup
 /*
- * test_stream.c - large new files: every way in which they are written gives the same bytes, and every failing write is
+ * test_direct.c - large new files: every way in which they are written gives the same bytes, and every failing write is
  * told: with direct writing and without, with the thread and without, in short writes, with each call failing.
  */
 #include <setjmp.h>
@@ -12,7 +12,7 @@
 
 #include "alloc_faults.h"
 #include "fault_io.h"
-#include "stream.h"
+#include "direct.h"
 
 static bool threads_allowed = true;
 
@@ -42,21 +42,21 @@ static int unnamed(void) {
 }
 
 /* In pieces of growing, odd sizes; the first failure. */
-static int write_pieces(ckpt_stream *s, const unsigned char *data, size_t size) {
+static int write_pieces(ckpt_direct *s, const unsigned char *data, size_t size) {
   int failed = 0;
   for (size_t at = 0, n = 1; failed == 0 && at < size; at += n, n = n * 3 + 1) {
     if (n > size - at) n = size - at;
-    failed = ckpt_stream_write(s, data + at, n);
+    failed = ckpt_direct_write(s, data + at, n);
   }
-  int flushed = ckpt_stream_flush(s);
+  int flushed = ckpt_direct_flush(s);
   return failed != 0 ? failed : flushed;
 }
 
 static int run(const ckpt_io *io, int fd, const unsigned char *data, size_t size) {
-  ckpt_stream *s = NULL;
-  assert_int_equal(ckpt_stream_new(&s, io, fd, NULL), CKPT_OK);
+  ckpt_direct *s = NULL;
+  assert_int_equal(ckpt_direct_new(&s, io, fd, NULL), CKPT_OK);
   int failed = write_pieces(s, data, size);
-  ckpt_stream_free(s);
+  ckpt_direct_free(s);
   return failed;
 }
 
@@ -110,20 +110,20 @@ static void test_each_write_fails(void **state) {
 static void test_freed_in_the_middle(void **state) {
   (void)state;
   unsigned char *data = noise(LARGE);
-  ckpt_stream *s = NULL;
+  ckpt_direct *s = NULL;
   int fd = unnamed();
-  assert_int_equal(ckpt_stream_new(&s, ckpt_io_posix(), fd, NULL), CKPT_OK);
-  assert_int_equal(ckpt_stream_write(s, data, LARGE), 0);
-  ckpt_stream_free(s);
-  ckpt_stream_free(NULL);
+  assert_int_equal(ckpt_direct_new(&s, ckpt_io_posix(), fd, NULL), CKPT_OK);
+  assert_int_equal(ckpt_direct_write(s, data, LARGE), 0);
+  ckpt_direct_free(s);
+  ckpt_direct_free(NULL);
   close(fd);
   free(data);
 }
 
 static ckpt_status new_and_free(void *context, ckpt_error *err) {
-  ckpt_stream *s = NULL;
-  ckpt_status st = ckpt_stream_new(&s, ckpt_io_posix(), *(int *)context, err);
-  ckpt_stream_free(s);
+  ckpt_direct *s = NULL;
+  ckpt_status st = ckpt_direct_new(&s, ckpt_io_posix(), *(int *)context, err);
+  ckpt_direct_free(s);
   return st;
 }
 

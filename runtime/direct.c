@@ -1,11 +1,11 @@
 /*
- * stream.c - see stream.h.
+ * direct.c - see direct.h.
  *
  * Invariants: blocks are filled and written in turn; `full` of them wait for the writer, which owns the first of these;
  * the caller owns the others and fills the one behind. Once `failed` is set nothing more is written. Only a whole block
  * is written directly: the last one, which is shorter, goes through the page cache.
  */
-#include "stream.h"
+#include "direct.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -14,7 +14,7 @@
 
 enum { BLOCK = 1 << 20, BLOCKS = 2, ALIGNMENT = 4096 };
 
-struct ckpt_stream {
+struct ckpt_direct {
   const ckpt_io *io;
   int fd;
   bool direct, closed;                  /* direct: the file is in that mode; closed: no more blocks will come */
@@ -30,13 +30,13 @@ struct ckpt_stream {
 
 /* ---- writing a block ---- */
 
-static void stop_direct(ckpt_stream *s) {
+static void stop_direct(ckpt_direct *s) {
   if (s->direct) ckpt_io_direct(s->io, s->fd, false);
   s->direct = false;
 }
 
 /* A direct write that the file system does not take (EINVAL, also after a short one) is made in the usual way. */
-static int write_block(ckpt_stream *s, const unsigned char *data, size_t n) {
+static int write_block(ckpt_direct *s, const unsigned char *data, size_t n) {
   size_t done = 0;
   if (n % ALIGNMENT != 0) stop_direct(s);
   if (s->direct) {
@@ -50,7 +50,7 @@ static int write_block(ckpt_stream *s, const unsigned char *data, size_t n) {
 /* ---- the thread ---- */
 
 static void write_blocks(void *context) {
-  ckpt_stream *s = context;
+  ckpt_direct *s = context;
   pthread_mutex_lock(&s->lock);
   for (;;) {
     while (s->full == 0 && !s->closed) pthread_cond_wait(&s->moved, &s->lock);
@@ -69,7 +69,7 @@ static void write_blocks(void *context) {
 }
 
 /* Gives the block that is being filled away, and waits until there is one to fill. */
-static int pass_block(ckpt_stream *s) {
+static int pass_block(ckpt_direct *s) {
   if (!s->started) {
     int failed = s->failed != 0 ? 0 : write_block(s, s->blocks[s->in], s->filled[s->in]);
     if (failed != 0) s->failed = failed;
@@ -89,7 +89,7 @@ static int pass_block(ckpt_stream *s) {
 
 /* ---- public ---- */
 
-int ckpt_stream_write(ckpt_stream *s, const void *data, size_t size) {
+int ckpt_direct_write(ckpt_direct *s, const void *data, size_t size) {
   const unsigned char *p = data;
   while (size > 0) {
     size_t *filled = &s->filled[s->in], n = BLOCK - *filled < size ? BLOCK - *filled : size;
@@ -103,7 +103,7 @@ int ckpt_stream_write(ckpt_stream *s, const void *data, size_t size) {
   return 0;
 }
 
-static void close_stream(ckpt_stream *s) {
+static void close_stream(ckpt_direct *s) {
   if (!s->started) return;
   pthread_mutex_lock(&s->lock);
   s->closed = true;
@@ -113,14 +113,14 @@ static void close_stream(ckpt_stream *s) {
   s->started = false;
 }
 
-int ckpt_stream_flush(ckpt_stream *s) {
+int ckpt_direct_flush(ckpt_direct *s) {
   if (s->filled[s->in] > 0) pass_block(s);
   close_stream(s);
   stop_direct(s);
   return s->failed;
 }
 
-void ckpt_stream_free(ckpt_stream *s) {
+void ckpt_direct_free(ckpt_direct *s) {
   if (s == NULL) return;
   close_stream(s);
   free(s->room);
@@ -129,8 +129,8 @@ void ckpt_stream_free(ckpt_stream *s) {
   free(s);
 }
 
-ckpt_status ckpt_stream_new(ckpt_stream **out, const ckpt_io *io, int fd, ckpt_error *err) {
-  ckpt_stream *s = calloc(1, sizeof *s);
+ckpt_status ckpt_direct_new(ckpt_direct **out, const ckpt_io *io, int fd, ckpt_error *err) {
+  ckpt_direct *s = calloc(1, sizeof *s);
   if (s == NULL) return ckpt_fail_nomem(err, sizeof *s);
   s->io = io;
   s->fd = fd;
@@ -138,7 +138,7 @@ ckpt_status ckpt_stream_new(ckpt_stream **out, const ckpt_io *io, int fd, ckpt_e
   pthread_cond_init(&s->moved, NULL);
   s->room = malloc(BLOCKS * BLOCK + ALIGNMENT);
   if (s->room == NULL) {
-    ckpt_stream_free(s);
+    ckpt_direct_free(s);
     return ckpt_fail_nomem(err, BLOCKS * BLOCK + ALIGNMENT);
   }
   unsigned char *first = s->room + (ALIGNMENT - (uintptr_t)s->room % ALIGNMENT);
