@@ -39,8 +39,8 @@ HEADERS  := runtime/include/ckpt/ckpt.h bindings/include/ckpt/checkpointer.h
 
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: all help deps run test test-c test-lua test-e2e check-graphs check-big check-keeping lint format asan check-asan tsan check-tsan install uninstall check-install \
-        print-installed test-units bench bench-align clean
+.PHONY: all help deps run test test-c test-lua test-e2e check-graphs check-big check-keeping lint format asan check-asan \
+        tsan check-tsan install uninstall check-install print-installed test-units bench bench-align clean
 
 all: $(B)/libckpt.a $(B)/$(SONAME) $(B)/libckpt.so $(B)/ckpt.so $(B)/ckpt $(B)/trainer $(B)/graphs
 
@@ -155,7 +155,7 @@ check-asan: asan
 
 # The C tests that use threads, and what saves and loads in threads, under ThreadSanitizer.
 TSAN    := -fsanitize=thread -fno-omit-frame-pointer
-THREADS := test_parallel test_zip_read test_tensor test_lazy test_save test_publish test_publish_faults test_pth
+THREADS := test_parallel test_direct test_zip_read test_tensor test_lazy test_save test_publish test_publish_faults test_pth
 tsan:
 	@$(MAKE) --no-print-directory B=$(B)/tsan SANITIZE='$(TSAN)' all
 

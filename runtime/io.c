@@ -38,9 +38,10 @@ static int io_fsync(void *ctx, int fd) {
   return fsync(fd);
 }
 
-static int io_writeback(void *ctx, int fd, off_t at, off_t size) {
+static int io_direct(void *ctx, int fd, bool on) {
   (void)ctx;
-  return sync_file_range(fd, at, size, SYNC_FILE_RANGE_WRITE);
+  int flags = fcntl(fd, F_GETFL);
+  return flags < 0 ? -1 : fcntl(fd, F_SETFL, on ? flags | O_DIRECT : flags & ~O_DIRECT);
 }
 
 static int io_fallocate(void *ctx, int fd, int mode, off_t at, off_t size) {
@@ -141,7 +142,7 @@ const ckpt_io *ckpt_io_posix(void) {
       .pread = io_pread,
       .write = io_write,
       .fsync = io_fsync,
-      .writeback = io_writeback,
+      .direct = io_direct,
       .fallocate = io_fallocate,
       .clone = io_clone,
       .ftruncate = io_ftruncate,
@@ -180,18 +181,23 @@ int ckpt_io_truncate(const ckpt_io *io, int fd, off_t size) {
   return r;
 }
 
-int ckpt_io_write_all(const ckpt_io *io, int fd, const void *data, size_t size) {
+int ckpt_io_write_some(const ckpt_io *io, int fd, const void *data, size_t size, size_t *done) {
   int tries = 0;
-  for (const char *p = data; size > 0;) {
-    ssize_t n = io->write(io->ctx, fd, p, size < MAX_CHUNK ? size : MAX_CHUNK);
+  for (*done = 0; *done < size;) {
+    size_t left = size - *done;
+    ssize_t n = io->write(io->ctx, fd, (const char *)data + *done, left < MAX_CHUNK ? left : MAX_CHUNK);
     if (n == 0) errno = EIO; /* no error and no progress: not something to wait for */
     if (n < 0 && again(&tries)) continue;
     if (n <= 0) return -1;
-    p += n;
-    size -= (size_t)n;
+    *done += (size_t)n;
     tries = 0;
   }
   return 0;
+}
+
+int ckpt_io_write_all(const ckpt_io *io, int fd, const void *data, size_t size) {
+  size_t done;
+  return ckpt_io_write_some(io, fd, data, size, &done);
 }
 
 ssize_t ckpt_io_read_at(const ckpt_io *io, int fd, void *data, size_t size, off_t at) {
@@ -218,10 +224,11 @@ int ckpt_io_reserve(const ckpt_io *io, int fd, off_t size) {
   return -1;
 }
 
-void ckpt_io_begin_writeback(const ckpt_io *io, int fd, off_t at, off_t size) {
+bool ckpt_io_direct(const ckpt_io *io, int fd, bool on) {
   int sys = errno;
-  io->writeback(io->ctx, fd, at, size);
+  bool done = io->direct != NULL && io->direct(io->ctx, fd, on) == 0;
   errno = sys;
+  return done && on;
 }
 
 void ckpt_io_close(const ckpt_io *io, int fd) {

@@ -22,7 +22,7 @@ typedef struct ckpt_io {
   ssize_t (*pread)(void *ctx, int fd, void *data, size_t size, off_t at);
   ssize_t (*write)(void *ctx, int fd, const void *data, size_t size);
   int (*fsync)(void *ctx, int fd);
-  int (*writeback)(void *ctx, int fd, off_t at, off_t size); /* sync_file_range: begins, waits for nothing */
+  int (*direct)(void *ctx, int fd, bool on); /* fcntl O_DIRECT; NULL: never */
   int (*fallocate)(void *ctx, int fd, int mode, off_t at, off_t size);
   int (*ftruncate)(void *ctx, int fd, off_t size);
   int (*clone)(void *ctx, int to, int from);                    /* ioctl FICLONE */
@@ -49,17 +49,15 @@ const ckpt_io *ckpt_io_posix(void);
  */
 int ckpt_io_open(const ckpt_io *io, int dir, const char *name, int flags, mode_t mode);
 int ckpt_io_write_all(const ckpt_io *io, int fd, const void *data, size_t size);
+int ckpt_io_write_some(const ckpt_io *io, int fd, const void *data, size_t size, size_t *done); /* *done, also if -1 */
 int ckpt_io_truncate(const ckpt_io *io, int fd, off_t size);
 ssize_t ckpt_io_read_at(const ckpt_io *io, int fd, void *data, size_t size, off_t at); /* short only at the end */
 
 /* Space for `size` bytes, the file's size unchanged. 0 where the file system cannot say; -1 when it has none. */
 int ckpt_io_reserve(const ckpt_io *io, int fd, off_t size);
 
-/*
- * The disk may begin with these bytes now, so that fsync has less to wait for. A help that promises nothing: whether it
- * works is not asked, and what it could report is reported by fsync.
- */
-void ckpt_io_begin_writeback(const ckpt_io *io, int fd, off_t at, off_t size);
+/* Direct writing on or off; whether it is on now. Keeps errno. */
+bool ckpt_io_direct(const ckpt_io *io, int fd, bool on);
 
 /* Closes, keeping errno. What close reports was reported by fsync before. */
 void ckpt_io_close(const ckpt_io *io, int fd);

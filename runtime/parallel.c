@@ -61,11 +61,15 @@ static void *work_beside(void *arg) {
   return NULL;
 }
 
-void ckpt_beside_start(ckpt_beside *b, void (*run)(void *context), void *context) {
+bool ckpt_beside_try(ckpt_beside *b, void (*run)(void *context), void *context) {
   b->work = run;
   b->context = context;
   b->started = start(&b->thread, 1, work_beside, b) == 1;
-  if (!b->started) run(context);
+  return b->started;
+}
+
+void ckpt_beside_start(ckpt_beside *b, void (*run)(void *context), void *context) {
+  if (!ckpt_beside_try(b, run, context)) run(context);
 }
 
 void ckpt_beside_join(ckpt_beside *b) {

@@ -35,4 +35,7 @@ typedef struct ckpt_beside {
 void ckpt_beside_start(ckpt_beside *b, void (*work)(void *context), void *context);
 void ckpt_beside_join(ckpt_beside *b);
 
+/* The same for work that waits for the caller: false, and nothing is done, where no thread can be had. */
+bool ckpt_beside_try(ckpt_beside *b, void (*work)(void *context), void *context);
+
 #endif

@@ -10,13 +10,16 @@
 #include <fcntl.h>
 #include <stdlib.h>
 
-enum { WRITEBACK = 4 << 20 };
+#include "direct.h"
+
+enum { STREAMED = 16 << 20 };
 
 struct ckpt_output {
   ckpt_sink sink; /* first: the sink's address is the output's */
   ckpt_dir *dir;
   int fd;
-  uint64_t reserved, written, begun; /* begun: the disk has been told to begin with so many bytes */
+  uint64_t reserved, written;
+  ckpt_direct *direct; /* of a large file, until it is flushed */
   bool synced;
   char temp[CKPT_TEMP_NAME]; /* "" while the file has no name at all */
 };
@@ -45,19 +48,19 @@ static ckpt_status reserve(ckpt_output *o, uint64_t expected, ckpt_error *err) {
                          (unsigned long long)expected);
 }
 
-/* The disk works while we compute and copy. */
-static void begin_writeback(ckpt_output *o) {
-  if (o->written - o->begun < WRITEBACK) return;
-  ckpt_io_begin_writeback(o->dir->io, o->fd, (off_t)o->begun, (off_t)(o->written - o->begun));
-  o->begun = o->written;
+static ckpt_status write_failed(const ckpt_output *o, int sys, ckpt_error *err) {
+  return ckpt_fail_errno(err, sys, "%s: the new file cannot be written", o->dir->path);
 }
 
 static ckpt_status sink_write(ckpt_sink *sink, const void *data, size_t size, ckpt_error *err) {
   ckpt_output *o = (ckpt_output *)sink;
-  if (ckpt_io_write_all(o->dir->io, o->fd, data, size) != 0)
-    return ckpt_fail_errno(err, errno, "%s: the new file cannot be written", o->dir->path);
+  int sys = 0;
+  if (o->direct != NULL)
+    sys = ckpt_direct_write(o->direct, data, size);
+  else if (ckpt_io_write_all(o->dir->io, o->fd, data, size) != 0)
+    sys = errno;
+  if (sys != 0) return write_failed(o, sys, err);
   o->written += size;
-  begin_writeback(o);
   return CKPT_OK;
 }
 
@@ -69,6 +72,7 @@ ckpt_status ckpt_output_begin(ckpt_output **out, ckpt_dir *dir, uint64_t expecte
   o->fd = -1;
   ckpt_status st = open_temporary(o, err);
   if (st == CKPT_OK) st = reserve(o, expected, err);
+  if (st == CKPT_OK && expected >= STREAMED) st = ckpt_direct_new(&o->direct, dir->io, o->fd, err);
   if (st != CKPT_OK) {
     ckpt_output_abandon(o);
     return st;
@@ -82,6 +86,7 @@ int ckpt_output_fd(const ckpt_output *o) { return o->fd; }
 
 void ckpt_output_abandon(ckpt_output *o) {
   if (o == NULL) return;
+  ckpt_direct_free(o->direct); /* its thread uses the descriptor */
   if (o->fd >= 0) ckpt_io_close(o->dir->io, o->fd);
   ckpt_dir_drop(o->dir, o->temp);
   free(o);
@@ -135,8 +140,16 @@ static ckpt_status give_name(ckpt_output *o, const char *name, ckpt_error *err) 
   return st;
 }
 
+ckpt_status ckpt_output_flush(ckpt_output *o, ckpt_error *err) {
+  int sys = o->direct == NULL ? 0 : ckpt_direct_flush(o->direct);
+  ckpt_direct_free(o->direct);
+  o->direct = NULL;
+  return sys == 0 ? CKPT_OK : write_failed(o, sys, err);
+}
+
 ckpt_status ckpt_output_sync(ckpt_output *o, const char *name, ckpt_error *err) {
   const ckpt_io *io = o->dir->io;
+  CKPT_TRY(ckpt_output_flush(o, err));
   if (o->reserved > o->written && ckpt_io_truncate(io, o->fd, (off_t)o->written) != 0)
     return ckpt_dir_fail(o->dir, name, "the space that was reserved too much cannot be given back", err);
   if (io->fsync(io->ctx, o->fd) != 0) return ckpt_dir_fail(o->dir, name, "the new file cannot be synced", err);

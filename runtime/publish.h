@@ -49,7 +49,11 @@ ckpt_status ckpt_name_check(const char *name, ckpt_error *err);
 /* Starts a file of about `expected` bytes (0: unknown); the space is allocated now so that a full disk shows here. */
 ckpt_status ckpt_output_begin(ckpt_output **out, ckpt_dir *dir, uint64_t expected, ckpt_error *err);
 ckpt_sink *ckpt_output_sink(ckpt_output *o);
-int ckpt_output_fd(const ckpt_output *o); /* to read back what was written (no more, no less), before it has its name */
+int ckpt_output_fd(const ckpt_output *o); /* to read back what was written (no more, no less), once it is flushed */
+
+/* All of what the sink was given is in the file then, for whoever reads it back; large files are written by a thread.
+ */
+ckpt_status ckpt_output_flush(ckpt_output *o, ckpt_error *err);
 
 /*
  * The fsync of commit ahead of it, so that it may run in a thread of its own while what was written is looked at.

@@ -98,6 +98,7 @@ ckpt_status ckpt_save_publish(ckpt_dir *dir, const char *name, const ckpt_conten
   ckpt_output *o = NULL;
   CKPT_TRY(ckpt_output_begin(&o, dir, content->size, err));
   ckpt_status st = rehearse_and_write(ckpt_output_sink(o), name, content, err);
+  if (st == CKPT_OK) st = ckpt_output_flush(o, err);
   if (st == CKPT_OK) st = sync_and_check(o, name, content, err);
   if (st == CKPT_OK) return ckpt_output_commit(o, name, err);
   ckpt_output_abandon(o);

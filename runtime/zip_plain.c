@@ -17,9 +17,11 @@
 
 enum { END_SIZE = 22, END64_SIZE = 56, LOCATOR_SIZE = 20, CENTRAL_SIZE = 46, LOCAL_SIZE = 30 };
 enum { MAX_ENTRIES = 1 << 24, MAX_COMMENT = 65535, DOS_DIRECTORY = 0x10 };
+enum { FAR = 1 << 18 }; /* so large a record that its neighbours lie on other pages */
 enum { FLAG_DESCRIPTOR = 0x0008, FLAG_UTF8 = 0x0800 };
 
 typedef struct archive {
+  const ckpt_mapping *map;
   const unsigned char *base;
   size_t size, directory, end; /* end: of the directory */
   uint64_t n;
@@ -156,14 +158,15 @@ static bool read_all(ckpt_zip_directory *d, const archive *a) {
     ckpt_zip_place *e = &d->entries[i];
     if (!read_entry(e, &at, a)) return false;
     copy_name(e, &text, central);
+    if (e->info.packed >= FAR) ckpt_mapping_forget(a->map, a->base + e->header, FAR); /* a fault brings megabytes */
     if (e->info.packed == 0) e->header = e->data = 0;
   }
   return at == a->end;
 }
 
-ckpt_status ckpt_zip_plain(ckpt_zip_directory *out, bool *plain, const unsigned char *base, size_t size,
-                           ckpt_error *err) {
-  archive a = {.base = base, .size = size};
+ckpt_status ckpt_zip_plain(ckpt_zip_directory *out, bool *plain, const ckpt_mapping *map, const unsigned char *base,
+                           size_t size, ckpt_error *err) {
+  archive a = {.map = map, .base = base, .size = size};
   *plain = false;
   if (!read_end(&a)) return CKPT_OK;
   ckpt_zip_directory d = {malloc((size_t)a.n * sizeof *d.entries), (size_t)a.n, a.directory,

@@ -22,8 +22,10 @@ typedef struct ckpt_zip_directory {
   char *names;  /* what the entries' names point into; NULL when they are libzip's */
 } ckpt_zip_directory;
 
-/* *plain tells whether it is; only then is *out filled, whose arrays are the caller's to free(). CKPT_E_NOMEM. */
-ckpt_status ckpt_zip_plain(ckpt_zip_directory *out, bool *plain, const unsigned char *base, size_t size,
-                           ckpt_error *err);
+/* *plain tells whether it is; only then is *out filled, whose arrays are the caller's to free(). CKPT_E_NOMEM.
+ * `base` is where the archive begins in the mapping, whose pages are let go where they were only looked at.
+ */
+ckpt_status ckpt_zip_plain(ckpt_zip_directory *out, bool *plain, const ckpt_mapping *map, const unsigned char *base,
+                           size_t size, ckpt_error *err);
 
 #endif

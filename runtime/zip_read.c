@@ -398,7 +398,7 @@ static void forget_plain(ckpt_zip *z) {
 /* *plain is false when libzip is to have a look, also at what is plain but for the order of its parts. */
 static ckpt_status open_plain(ckpt_zip *z, bool *plain, ckpt_error *err) {
   ckpt_zip_directory d;
-  CKPT_TRY(ckpt_zip_plain(&d, plain, z->base, z->size, err));
+  CKPT_TRY(ckpt_zip_plain(&d, plain, z->map, z->base, z->size, err));
   if (!*plain) return CKPT_OK;
   z->entries = d.entries;
   z->n = d.n;
