@@ -39,7 +39,7 @@ HEADERS  := runtime/include/ckpt/ckpt.h bindings/include/ckpt/checkpointer.h
 .DELETE_ON_ERROR:
 .SUFFIXES:
 .PHONY: all help deps run test test-c test-lua test-e2e check-graphs lint format asan check-asan install uninstall check-install \
-        print-installed test-units bench-align clean
+        print-installed test-units bench bench-align clean
 
 all: $(B)/libckpt.a $(B)/$(SONAME) $(B)/libckpt.so $(B)/ckpt.so $(B)/ckpt $(B)/trainer $(B)/graphs
 
@@ -52,6 +52,7 @@ help:
 	@echo 'make lint          luacheck, clang-format, clang-tidy, cppcheck, headers alone under strict flags'
 	@echo 'make asan          everything under AddressSanitizer and UBSan in build/asan; make check-asan tests it'
 	@echo 'make install       into prefix ($(prefix)), below DESTDIR; uninstall takes it away; check-install tests both'
+	@echo 'make bench         ours beside PyTorch and the raw limits of the machine; BENCH_PYTHON=..., BENCH_ARGS=--help'
 	@echo 'make bench-align   time of suffix alignment at 1k, 3k, 10k, 30k keys beside the quadratic reference'
 	@echo 'make clean         remove build/'
 
@@ -139,11 +140,18 @@ asan:
 check-asan: asan
 	@B=$(B)/asan SANITIZED=1 SANITIZE='$(ASAN)' bash tests/run.sh c lua e2e
 
-bench-align: $(B)/bench_align
-	@$(B)/bench_align
+# Ours, PyTorch and the machine, alternating (tests/bench/README.md). BENCH_MB: size of the VGG16; BENCH_RUNS: of each row.
+BENCH_PYTHON ?= /usr/bin/python3
+bench:
+	@sh scripts/build/deps.sh $(DEBIAN) python3-torch valgrind
+	@$(MAKE) --no-print-directory all $(B)/bench
+	@B=$(B) BENCH_PYTHON=$(BENCH_PYTHON) $(LUA) tests/bench/bench.lua $(BENCH_ARGS)
 
-$(B)/bench_align: tests/bench/bench_align.c $(B)/libckpt.a
-	$(CC) $(CFLAGS) -MF $@.d $(LDFLAGS) -o $@ $< $(B)/libckpt.a $(LUA_LIBS) $(LIBS)
+bench-align: $(B)/bench
+	@$(LUA) tests/bench/align.lua $(B)/bench
+
+$(B)/bench: $(patsubst %.c,$(B)/obj/%.o,$(wildcard tests/bench/*.c)) $(B)/libckpt.a
+	$(CC) $(SANITIZE) $(LDFLAGS) -o $@ $^ $(LUA_LIBS) $(LIBS)
 
 lint:
 	@B=$(B) CC=$(CC) bash tests/lint.sh

@@ -11,6 +11,7 @@
 #include "pth_tar.h"
 #include "safetensors.h"
 #include "shards.h"
+#include "zip_check.h"
 
 struct ckpt_checkpoint {
   ckpt_document *doc;
@@ -231,6 +232,6 @@ ckpt_status ckpt_checkpoint_check_contents(const ckpt_checkpoint *cp, ckpt_error
 }
 
 ckpt_status ckpt_checkpoint_verify(const ckpt_checkpoint *cp, ckpt_error *err) {
-  for (size_t i = 0; i < ckpt_checkpoint_record_count(cp); i++) CKPT_TRY(ckpt_checkpoint_check_record(cp, i, err));
+  if (cp->zip != NULL) CKPT_TRY(ckpt_zip_check_all(cp->zip, err));
   return ckpt_checkpoint_check_contents(cp, err);
 }

@@ -88,3 +88,24 @@ void ckpt_mapping_release(ckpt_mapping *m) {
 
 const unsigned char *ckpt_mapping_data(const ckpt_mapping *m) { return m->data; }
 size_t ckpt_mapping_size(const ckpt_mapping *m) { return m->size; }
+
+/* ---- hints ---- */
+
+enum { FOLIO = 2 << 20 };
+
+/*
+ * What is forgotten begins at the 2 MB before the range, since a page fault brings its neighbours too, with Linux 6.18
+ * the whole of a large folio, and ends before the page that goes on. Who is still reading there meets a fault, no other
+ * bytes.
+ */
+static void advise(const ckpt_mapping *m, const void *at, size_t size, int advice) {
+  size_t start = (size_t)((const unsigned char *)at - m->data), end = start + size;
+  size_t page = (size_t)sysconf(_SC_PAGESIZE), unit = advice == MADV_DONTNEED ? FOLIO : page;
+  if (!m->mapped || start > m->size || size > m->size - start) return; /* of other memory it would drop the contents */
+  start -= start % unit;
+  if (advice == MADV_DONTNEED && end < m->size) end -= end % page;
+  if (end > start) madvise((void *)(uintptr_t)(m->data + start), end - start, advice);
+}
+
+void ckpt_mapping_expect(const ckpt_mapping *m, const void *at, size_t size) { advise(m, at, size, MADV_WILLNEED); }
+void ckpt_mapping_forget(const ckpt_mapping *m, const void *at, size_t size) { advise(m, at, size, MADV_DONTNEED); }
