@@ -8,8 +8,11 @@
 ---@class ckpt.Policy
 ---@field resume? "auto"|false|ckpt.ResumeItem[]|fun(run: ckpt.Run): "auto"|ckpt.ResumeItem[]|nil
 ---@field load? ckpt.LoadFields
----@field best? ckpt.BestFields
+---@field when? ckpt.WhenFields|fun(run: ckpt.Moment): boolean, string? which calls of ckpt_save write; nil: all
+---@field best? ckpt.BestFields|ckpt.BestFields[] one criterion, or several of which the first that differs decides
 ---@field better? fun(now: table<string, number>, best: table<string, number>): boolean instead of mode, tie, min_delta
+---@field bests? ckpt.NamedBest[] further bests
+---@field parts? string[] groups that are saved; nil: all
 ---@field name? string template of the file's name, "model_{infix}{epoch}.pth"
 ---@field latest? string|false template of the newest file's other name, "model_latest.pth"
 ---@field best_alias? string|false template of the best file's other name, "model_best.pth"
@@ -17,9 +20,12 @@
 ---@field reuse? boolean false: save_best writes even what save has just written
 ---@field candidates? fun(policy: ckpt.Policy, run: ckpt.Run): ckpt.Candidate[]
 ---@field plan_load? fun(policy: ckpt.Policy, run: ckpt.Run, source: ckpt.Source): ckpt.LoadPlan
+---@field due? fun(policy: ckpt.Policy, run: ckpt.Moment): boolean, string?
 ---@field plan_save? fun(policy: ckpt.Policy, run: ckpt.Run): ckpt.SavePlan
 ---@field plan_best? fun(policy: ckpt.Policy, run: ckpt.Run): ckpt.SavePlan
 ---@field kept? fun(policy: ckpt.Policy, run: ckpt.Run): ckpt.Kept[]
+---@field ranking? fun(policy: ckpt.Policy, run: ckpt.Run): ckpt.Kept[] the best first
+---@field plan_prune? fun(policy: ckpt.Policy, run: ckpt.Run): ckpt.PrunePlan
 
 ---"auto", a name in the directory, a path, or a whole candidate.
 ---@alias ckpt.ResumeItem string|ckpt.Candidate
@@ -49,17 +55,37 @@
 ---@class ckpt.BestFields
 ---@field metric? string
 ---@field mode? "max"|"min"
----@field tie? "last"|"first"
----@field min_delta? number
+---@field tie? "last"|"first"|ckpt.BestFields who wins where it is even; or another criterion
+---@field min_delta? number|string|{ abs?: number, rel?: number } 0.01, "1%"
+
+---A best beside the one that save_best reports.
+---@class ckpt.NamedBest: ckpt.BestFields
+---@field name string
+---@field keep? integer how many of it stay, 1
+---@field alias? string|false template of the best file's other name, "model_best_<name>.pth"
+---@field better? fun(now: table<string, number>, best: table<string, number>): boolean
+
+---Any of them makes a save due, counted from the last save.
+---@class ckpt.WhenFields
+---@field epochs? integer
+---@field steps? integer
+---@field minutes? number
+---@field hours? number
+---@field signal? boolean false: a request does not
+---@field final? boolean false: the end of the run does not
+---@field best? boolean false: save_best writes only where a save is due
 
 ---Pools: a file stays if any of them wants it.
 ---@class ckpt.KeepFields
 ---@field last? integer
 ---@field best? integer
----@field every? { epochs?: integer, steps?: integer }
+---@field every? { epochs?: integer, steps?: integer, minutes?: number, hours?: number, days?: number }
 ---@field hourly? integer
+---@field daily? integer
+---@field weekly? integer
 ---@field max_bytes? number|string 20000000000, "20GB" or "20GiB"
----@field pin? string[]|fun(point: ckpt.Point): boolean globs of file names
+---@field pin? string|string[]|fun(point: ckpt.Point): boolean globs of file names
+---@field ceiling? number|string no pool but the newest, the bests and pins goes beyond it
 
 ---One save of the run, as the ledger has it.
 ---@class ckpt.Point
@@ -69,8 +95,7 @@
 ---@field time? integer
 ---@field bytes? integer
 ---@field metrics table<string, number>
----@field best boolean
----@field stale boolean
+---@field stale boolean its file was written anew since
 
 ---A file of maps/.
 ---@class ckpt.Map
@@ -88,17 +113,23 @@
 
 -- ---- what a policy gets ----
 
----@class ckpt.Run
+---@class ckpt.Moment
 ---@field dir string
+---@field options table<string, string>
+---@field epoch integer
+---@field step? integer
+---@field time integer seconds since 1970
+---@field metrics table<string, number>
+---@field last? { epoch: integer, step: integer?, time: integer? } the last save before this epoch and step
+---@field signal boolean the trainer asked for this save
+---@field final boolean it is the run's last
+
+---@class ckpt.Run: ckpt.Moment
 ---@field weights? string
 ---@field auto_resume boolean
 ---@field rank integer
----@field options table<string, string>
 ---@field files ckpt.File[] sorted by name
 ---@field ledger ckpt.LedgerEntry[] oldest first
----@field epoch integer
----@field step? integer
----@field metrics table<string, number>
 ---@field parts string[]
 ---@field values table<string, table>
 ---@field model ckpt.StateDict
@@ -110,12 +141,12 @@
 ---@field inode? integer equal for two names of one file
 
 ---@class ckpt.LedgerEntry
----@field event "save"|"best"|string
+---@field event "save"|"best"|"pin"|"unpin"|"prune"|string
 ---@field time? integer
 ---@field epoch? integer
 ---@field step? integer
 ---@field file? string
----@field bytes integer 0 for a file that was reused
+---@field bytes integer
 ---@field best boolean
 ---@field aliases string[]
 ---@field retired string[]
@@ -172,12 +203,18 @@
 ---@field reuse? boolean
 ---@field aliases? string[]
 ---@field retire? string[]
+---@field why? string[] beside each of `retire`
+---@field reason? string why it is the best, or is not
 ---@field parts? string[]
 ---@field extra? table
 ---@field set? table<string, table>
 ---@field ledger? boolean
 ---@field result? boolean
 ---@field log? string[]
+
+---@class ckpt.PrunePlan
+---@field retire string[]
+---@field why? string[]
 
 ---@class ckpt.Kept
 ---@field file string
