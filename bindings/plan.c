@@ -303,6 +303,8 @@ static void read_save_plan(question *q, lua_State *L) {
   read_string(L, plan, "file", &out->file);
   read_string(L, plan, "reason", &out->reason);
   out->reuse = read_bool(L, plan, "reuse", false);
+  out->async = read_bool(L, plan, "async", false);
+  out->recycle = read_bool(L, plan, "recycle", false);
   out->result = read_bool(L, plan, "result", false);
   out->no_ledger = !read_bool(L, plan, "ledger", true);
   read_strings(q, L, plan, "aliases", &out->aliases);

@@ -474,6 +474,7 @@ ckpt_status ckpt_load(ckpt_checkpointer *cp, ckpt_load_report *report, ckpt_erro
   ckpt_checkpoint *source = NULL;
   ckpt_candidate chosen = {0};
   char *path = NULL;
+  CKPT_TRY(ckpt_async_reap(cp, true, err));
   forget_report(cp);
   ckpt_status st = ckpt_choose_source(&source, &path, &chosen, cp, &here);
   cp->loaded = path;

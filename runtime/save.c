@@ -61,6 +61,7 @@ static ckpt_status join(errand *e, ckpt_status st, ckpt_error *err) {
 
 /* The disk is waited for beside the check, which costs the processor only. */
 static ckpt_status sync_and_check(ckpt_output *o, const char *name, const ckpt_content *content, ckpt_error *err) {
+  CKPT_TRY(ckpt_output_trim(o, name, err));
   errand e = {.o = o, .name = name};
   ckpt_beside_start(&e.beside, sync_output, &e);
   return join(&e, check_output(o, name, content, err), err);

@@ -355,6 +355,12 @@ static inline int model_flock(void *ctx, int fd) {
   return 0;
 }
 
+static inline int model_lease(void *ctx, int fd) {
+  model_fs *fs = model_of(ctx);
+  errno = EAGAIN;
+  return fs->files[fs->fds[fd] - 1].opened == 1 ? 0 : -1;
+}
+
 static inline uint64_t model_next_random(uint64_t *state) { /* xorshift64* */
   *state ^= *state >> 12, *state ^= *state << 25, *state ^= *state >> 27;
   return *state * UINT64_C(2685821657736338717);
@@ -389,6 +395,7 @@ static inline void model_init(model_fs *fs, uint64_t seed) {
                      .statat = model_statat,
                      .list = model_list,
                      .flock = model_flock,
+                     .lease = model_lease,
                      .random = model_random};
 }
 
