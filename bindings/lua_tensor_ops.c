@@ -370,7 +370,7 @@ int ckpt_lua_mean(lua_State *L) {
   lua_settop(L, 1);
   const ckpt_tensor **list = check_tensors(L, 1, &n);
   ckpt_tensor **made = ckpt_lua_tensor_box(L);
-  return ckpt_lua_tensor_made(L, ckpt_tensor_mean(made, n, list, &err), made, &err);
+  return ckpt_lua_tensor_made(L, ckpt_tensor_average(made, n, list, &err), made, &err);
 }
 
 /* ---- statistics ---- */

@@ -234,7 +234,7 @@ void ckpt_push_source(lua_State *L, const ckpt_checkpoint *source, const char *f
 /* Ends what ckpt_push_source gave: a policy that kept source.state_dict gets an error from it. Cannot raise. */
 void ckpt_close_source(lua_State *L);
 
-/* Adds `ckpt` (align, none) to the environment of a new sandbox. */
+/* Adds `ckpt` (align, infer, none) to the environment of a new sandbox. */
 ckpt_status ckpt_open_policy_library(ckpt_sandbox *s, ckpt_error *err);
 
 /* ---- further questions (run_ask.c) ---- */

@@ -73,7 +73,8 @@ static ckpt_status measure(ckpt_model *m, ckpt_error *err) {
   if (m->n > 0) memcpy(list, m->files, m->n * sizeof *list);
   qsort(list, m->n, sizeof *list, by_inode);
   for (size_t i = 0; i < m->n; i++) {
-    if (i > 0 && list[i].inode == list[i - 1].inode) continue;
+    bool again = i > 0 && list[i].inode == list[i - 1].inode;
+    if (again || strcmp(list[i].name, CKPT_LEDGER_NAME) == 0) continue;
     files++;
     bytes += list[i].bytes;
   }

@@ -6,6 +6,7 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "expr.h"
 #include "lua_types.h"
 #include "run.h"
 
@@ -375,6 +376,8 @@ static int open_library(lua_State *L) {
   lua_newtable(L);
   lua_pushcfunction(L, ckpt_lua_align);
   lua_setfield(L, -2, "align");
+  lua_pushcfunction(L, ckpt_lua_policy_infer);
+  lua_setfield(L, -2, "infer");
   ckpt_lua_push_none(L);
   lua_setfield(L, -2, "none");
   lua_setfield(L, -2, "ckpt");

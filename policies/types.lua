@@ -100,14 +100,80 @@
 ---@field stale boolean its file was written anew since
 
 ---A file of maps/.
+---A rule set, see maps/README.md.
 ---@class ckpt.Map
 ---@field id string
+---@field version? number
 ---@field from? string
 ---@field to? string
----@field detect? { keys: string[] } the file is of this kind if it has all of them
+---@field about? string
+---@field include? string|ckpt.Map|(string|ckpt.Map)[] sets whose stages come before these
+---@field detect? ckpt.Detect|fun(sources: ckpt.rules.Source[]): boolean
+---@field select? string|string[] paths of the state dict, the first that holds tensors
+---@field peel? string|string[] prefixes that go; `mode = "each"` or "all"
+---@field vars? table<string, number|boolean|string|ckpt.Var>
+---@field lookup? table<string, table<string|integer, string|integer>>
+---@field stages? ckpt.Rule[][] in a stage the first rule that matches wins
 ---@field table? string[][] rows of { key in the file, key from here on }
----@field rename? fun(key: string, shape: integer[]): string? instead of `table`
+---@field rename? fun(key: string, shape: integer[]): string?
+---@field exact? boolean a key that no rule takes is an error
+---@field align? { mode?: "suffix", boundary?: string|false, unique?: boolean, shape?: boolean }
+---@field expect? ckpt.Expect
+---@field mark? table<string, string> written to the result, refused for a file that has it
 ---@field first_conv? string the key that rgb2bgr converts, after mapping
+
+---Keys are patterns; a size of 0 in `shapes` is any.
+---@class ckpt.Detect
+---@field keys? string[] all of these
+---@field any? string[] one of these
+---@field none? string[] none of these
+---@field nkeys? integer
+---@field shapes? table<string, integer[]>
+
+---@class ckpt.Var
+---@field config? string key of the JSON config
+---@field option? string name of an option of the run, or of --var
+---@field dim? { [1]: string, [2]: integer } a size of the first source that matches
+---@field count? string how many values its first capture has
+---@field default? number|string|boolean
+
+---@class ckpt.Expect
+---@field n_out? integer
+---@field fired? "all"
+---@field forbid? string[] patterns that no result may have
+---@field missing? string[] patterns of target keys that may stay empty
+---@field unused? string[] patterns of sources that may go unused
+
+---@alias ckpt.RuleOp any[] { name, arguments... }, see maps/README.md
+
+---A rule: a pattern at [1], or one of sub, seg, tail, map, any, gather, make.
+---@class ckpt.Rule
+---@field [1]? string
+---@field id? string
+---@field about? string
+---@field to? string|string[] template, or one for each piece of a split
+---@field op? ckpt.RuleOp|ckpt.RuleOp[]
+---@field when? boolean|table|fun(captures: table, tensor: ckpt.rules.Source): boolean
+---@field drop? boolean
+---@field keep? boolean
+---@field sub? string[] { text, text }
+---@field seg? string[]
+---@field tail? string[]
+---@field pass? boolean
+---@field map? fun(key: string, tensor: ckpt.rules.Source): string|false|nil, ckpt.RuleOp[]?
+---@field any? string[]
+---@field gather? table<string|integer, string>
+---@field order? string[]
+---@field over? string
+---@field sizes? (integer|string)[]
+---@field emit? table
+---@field make? string
+---@field tie? string
+---@field optional? boolean
+---@field required? boolean
+---@field target? boolean
+---@field lossy? boolean
+---@field inverse? ckpt.Rule|ckpt.Rule[]
 
 ---@class ckpt.PetPolicy: ckpt.Policy
 ---@field get_weights fun(run: ckpt.Run, test_weights: string?, mode: string?): ckpt.Candidate[]

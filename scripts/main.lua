@@ -7,7 +7,7 @@ local argparse = require "argparse"
 local ckpt = require "ckpt"
 local status = require "scripts.cli.status"
 
-local NAMES = { "inspect", "verify", "diff", "convert", "plan", "list", "simulate", "prune", "pin", "average",
+local NAMES = { "inspect", "verify", "diff", "convert", "lint", "plan", "list", "simulate", "prune", "pin", "average",
                 "run" }
 
 local commands = {}

@@ -234,7 +234,7 @@ static ckpt_status take_mean(void *context, ckpt_error *err) {
   const ckpt_tensor *list[] = {context, context, context};
   ckpt_tensor *mean = NULL;
   const void *data = NULL;
-  CKPT_TRY(ckpt_tensor_mean(&mean, 3, list, err));
+  CKPT_TRY(ckpt_tensor_average(&mean, 3, list, err));
   ckpt_status st = ckpt_tensor_data(&data, mean, err);
   if (st == CKPT_OK && memcmp(data, (float[]){1, 2, 3, 4}, 16) != 0)
     st = ckpt_fail(err, CKPT_E_CORRUPT, -1, "another mean");

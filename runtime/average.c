@@ -1,5 +1,5 @@
 /*
- * mean.c - the mean of several floating tensors, as of checkpoints of one run.
+ * average.c - the mean of several floating tensors, as of checkpoints of one run.
  *
  * Sums are made in float64, one source at a time, and divided once; the result is then rounded to the sources' dtype.
  * So the mean of equal tensors of a smaller dtype is that tensor, bit for bit (-0 stays -0), and rounding and the order
@@ -61,7 +61,7 @@ static ckpt_status check_sources(size_t n, const ckpt_tensor *const *tensors, ck
   return CKPT_OK;
 }
 
-ckpt_status ckpt_tensor_mean(ckpt_tensor **out, size_t n, const ckpt_tensor *const *tensors, ckpt_error *err) {
+ckpt_status ckpt_tensor_average(ckpt_tensor **out, size_t n, const ckpt_tensor *const *tensors, ckpt_error *err) {
   ckpt_tensor *wide = NULL;
   CKPT_TRY(check_sources(n, tensors, err));
   const ckpt_tensor *first = tensors[0];
