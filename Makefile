@@ -38,8 +38,8 @@ HEADERS  := runtime/include/ckpt/ckpt.h bindings/include/ckpt/checkpointer.h
 
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: all help deps run test test-c test-lua test-e2e check-graphs check-keeping lint format asan check-asan install uninstall \
-        check-install print-installed test-units bench bench-align clean
+.PHONY: all help deps run test test-c test-lua test-e2e check-graphs check-keeping lint format asan check-asan tsan check-tsan \
+        install uninstall check-install print-installed test-units bench bench-align clean
 
 all: $(B)/libckpt.a $(B)/$(SONAME) $(B)/libckpt.so $(B)/ckpt.so $(B)/ckpt $(B)/trainer $(B)/graphs
 
@@ -52,6 +52,7 @@ help:
 	@echo 'make check-keeping N=10000 random metric logs under random policies, from seed SEED=1 on'
 	@echo 'make lint          luacheck, clang-format, clang-tidy, cppcheck, headers alone under strict flags'
 	@echo 'make asan          everything under AddressSanitizer and UBSan in build/asan; make check-asan tests it'
+	@echo 'make tsan          everything under ThreadSanitizer in build/tsan; make check-tsan tests what uses threads'
 	@echo 'make install       into prefix ($(prefix)), below DESTDIR; uninstall takes it away; check-install tests both'
 	@echo 'make bench         ours beside PyTorch and the raw limits of the machine; BENCH_PYTHON=..., BENCH_ARGS=--help'
 	@echo 'make bench-align   time of suffix alignment at 1k, 3k, 10k, 30k keys beside the quadratic reference'
@@ -145,6 +146,15 @@ asan:
 
 check-asan: asan
 	@B=$(B)/asan SANITIZED=1 SANITIZE='$(ASAN)' bash tests/run.sh c lua e2e
+
+# The C tests that use threads, and what saves and loads in threads, under ThreadSanitizer.
+TSAN    := -fsanitize=thread -fno-omit-frame-pointer
+THREADS := test_parallel test_zip_read test_tensor test_lazy test_save test_publish test_publish_faults test_pth
+tsan:
+	@$(MAKE) --no-print-directory B=$(B)/tsan SANITIZE='$(TSAN)' all
+
+check-tsan: tsan
+	@SANITIZE='$(TSAN)' bash tests/threads.sh $(B)/tsan $(THREADS)
 
 # Ours, PyTorch and the machine, alternating (tests/bench/README.md). BENCH_MB: size of the VGG16; BENCH_RUNS: of each row.
 BENCH_PYTHON ?= /usr/bin/python3

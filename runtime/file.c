@@ -107,5 +107,13 @@ static void advise(const ckpt_mapping *m, const void *at, size_t size, int advic
   if (end > start) madvise((void *)(uintptr_t)(m->data + start), end - start, advice);
 }
 
-void ckpt_mapping_expect(const ckpt_mapping *m, const void *at, size_t size) { advise(m, at, size, MADV_WILLNEED); }
+/* Where the last page is in the cache the others have been there too: to walk through them would be the only cost. */
+void ckpt_mapping_expect(const ckpt_mapping *m, const void *at, size_t size) {
+  size_t end = (size_t)((const unsigned char *)at - m->data) + size, page = (size_t)sysconf(_SC_PAGESIZE);
+  unsigned char resident = 0;
+  if (!m->mapped || size == 0 || end > m->size) return;
+  void *last = (void *)(uintptr_t)(m->data + (end - 1) / page * page);
+  if (mincore(last, 1, &resident) != 0 || (resident & 1) == 0) advise(m, at, size, MADV_WILLNEED);
+}
+
 void ckpt_mapping_forget(const ckpt_mapping *m, const void *at, size_t size) { advise(m, at, size, MADV_DONTNEED); }

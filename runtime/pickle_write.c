@@ -82,13 +82,19 @@ static ckpt_status emit(writer *w, const void *bytes, size_t n) {
   return CKPT_OK;
 }
 
-static ckpt_status emit_op(writer *w, unsigned char op) { return emit(w, &op, 1); }
+static ckpt_status emit_op(writer *w, unsigned char op) {
+  if (w->n == w->capacity) CKPT_TRY(room_for(w, 1));
+  w->bytes[w->n++] = op;
+  return CKPT_OK;
+}
 
 /* Opcode with a little-endian argument of 1, 2, 4 or 8 bytes. */
 static ckpt_status emit_uint(writer *w, unsigned char op, uint64_t v, size_t bytes) {
-  unsigned char b[9] = {op};
-  ckpt_put64(b + 1, v);
-  return emit(w, b, 1 + bytes);
+  if (w->capacity - w->n < 9) CKPT_TRY(room_for(w, 9));
+  w->bytes[w->n] = op;
+  ckpt_put64(w->bytes + w->n + 1, v);
+  w->n += 1 + bytes;
+  return CKPT_OK;
 }
 
 static ckpt_status push(writer *w, task t) {

@@ -1,6 +1,7 @@
 /*
  * save.c - every format into a file of its own: whole as a pickle, or its tensors flat. What was written must read back
- * before it gets a name: a fault of ours is found while the old file is still there.
+ * before it gets a name: a fault of ours is found while the old file is still there. Of a pth that is done in two parts
+ * (pth.h): the objects from memory while the storages are being written, the file's structure while it is being synced.
  */
 #include "save.h"
 

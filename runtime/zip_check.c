@@ -17,7 +17,7 @@
 #define ONE (1u << 31)
 #define X8 (1u << 23)
 
-enum { PIECE = 1 << 20 };
+enum { PIECE = 1 << 20, EXPECTED = 16 /* groups that are read ahead */ };
 
 typedef struct piece {
   size_t record, start, n;
@@ -87,10 +87,19 @@ static const unsigned char *bytes_of(const check *c, const piece *p) {
   return ckpt_zip_span(&bytes, c->zip, p->record, NULL) == CKPT_OK ? bytes + p->start : NULL;
 }
 
+/* Asks for what comes a while later, so that the disk is never waited for twice. */
+static void expect_ahead(const check *c, size_t i) {
+  if (i >= c->n_groups) return;
+  const piece *first = &c->pieces[c->groups[i].first], *last = first + c->groups[i].n - 1;
+  const unsigned char *from = bytes_of(c, first), *to = bytes_of(c, last) + last->n;
+  if (from < to) ckpt_mapping_expect(ckpt_zip_mapping(c->zip), from, (size_t)(to - from));
+}
+
 static void sum_group(void *context, size_t i) {
   const check *c = context;
   const group *g = &c->groups[i];
   const piece *last = &c->pieces[g->first + g->n - 1];
+  expect_ahead(c, i + EXPECTED);
   for (size_t k = 0; k < g->n; k++) {
     piece *p = &c->pieces[g->first + k];
     p->crc = libdeflate_crc32(0, bytes_of(c, p), p->n);

@@ -36,6 +36,11 @@ static const struct {
     {"memcpy", bench_memcpy, 2},  {"write", bench_write, 1},   {"copy_file", bench_copy_file, 2},
     {"libzip", bench_libzip, 1},  {"drop", bench_drop, 1},     {"run", bench_run, 1},
     {"align", bench_align, 1},    {"start", bench_start, 1},   {"align_quadratic", bench_align_quadratic, 1},
+    {"recycled", bench_recycled, 2},
+    {"stall", bench_stall, 2},
+    {"close_run", bench_close_run, 0},
+    {"memcpy_state", bench_memcpy_state, 1},
+    {"fork_state", bench_fork_state, 0},
     {"policy", bench_policy, 2},  {"gate", bench_gate, 1},     {"resave", bench_resave, 2},
 };
 

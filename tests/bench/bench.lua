@@ -1,5 +1,5 @@
--- bench.lua: drives the benchmark: ours, the peer and the machine in turn, medians with their spread, ratios beside their
--- targets. What is measured lies in rows.lua. `lua5.4 tests/bench/bench.lua --help` lists the options.
+-- bench.lua: drives the benchmark: ours, the peer and the machine in turn, medians with their spread, ratios beside
+-- their targets. What is measured lies in rows.lua. `lua5.4 tests/bench/bench.lua --help` lists the options.
 local here = arg[0]:match("^(.*)/") or "."
 package.path = here .. "/?.lua;" .. package.path
 local lists = require "rows"
@@ -134,7 +134,8 @@ local function judge(target, by_name)
   end
   judged.value = to and of.median / to.median or of.median
   judged.ratio = to ~= nil
-  if target.at_least then judged.met = judged.value >= target.at_least else judged.met = judged.value <= target.at_most end
+  judged.met = target.at_least and judged.value >= target.at_least or
+    target.at_most ~= nil and judged.value <= target.at_most
   return judged
 end
 
@@ -154,6 +155,7 @@ local function run_row(row)
       for key, value in pairs(summary(result.times)) do result[key] = value end
     end
   end
+  for _, step in ipairs(row.finish or {}) do tell(programs[step[1]], step[2]) end
   if row.clean then os.execute(fill(row.clean)) end
   if row.rate and out.sides[1].median then out.rate = tonumber((fill(row.rate))) / out.sides[1].median / 1e9 end
   for i, target in ipairs(row.targets) do out.targets[i] = judge(target, by_name) end
@@ -256,7 +258,7 @@ if python ~= "" and os.execute(python .. " -c 'import torch' 2> /dev/null") then
   programs.peer = start(python .. " -B '" .. here .. "/peer.py'", "peer")
 end
 local version = tell(programs.peer, "version")
-local report = { machine = machine(), peer = version and "PyTorch " .. version or nil, mb = o.mb, runs = o.runs, rows = {} }
+local report = { machine = machine(), peer = version and "PyTorch " .. version, mb = o.mb, runs = o.runs, rows = {} }
 local text = o.json ~= "-"
 if text then
   print(report.machine)

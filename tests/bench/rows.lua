@@ -1,8 +1,9 @@
 -- rows.lua: what is measured. The order is that of the table in the README.
 --
 -- A row: title; sides: { who, side, operation } in the order in which they alternate ("ours", "peer", "machine", or
--- "alone" for a process of its own; and what that side is told); setup, before: operations that are not timed (once; in front of each timed one); targets:
--- { text, of, to, at_least = | at_most = } about the ratio of two medians, or { text, of, at_most = } about one of them.
+-- "alone" for a process of its own; and what that side is told); setup, before: operations that are not timed (once; in
+-- front of each timed one); clean: a shell command in front of each; targets: { text, of, to, at_least = | at_most = }
+-- about the ratio of two medians, or { text, of, at_most = } about one of them.
 -- unit: "s" (default), "MB", or "per_call". repeat_: runs, if not the driver's number.
 -- $d is the folder of the files, $bytes the size of the VGG16.
 
@@ -26,7 +27,8 @@ local function rows(o)
     sides = { { "ckpt", "ours", "copy $d/vgg.pth" }, { "torch.load + copy", "peer", "load_into $d/vgg.pth" },
       { "mmap=True + copy", "peer", "load_into_mmap $d/vgg.pth" },
       { "memcpy", "machine", "memcpy $d/vgg.pth " .. o.threads } },
-    targets = { { "<= 1.15x of memcpy out of a mapping by as many threads", of = "ckpt", to = "memcpy", at_most = 1.15 },
+    targets = {
+      { "<= 1.15x of memcpy out of a mapping by as many threads", of = "ckpt", to = "memcpy", at_most = 1.15 },
       { ">= 4x faster than torch.load + copy", of = "torch.load + copy", to = "ckpt", at_least = 4 } } }
 
   add { id = "load_checked", title = "the same by ckpt_load: checksums first, and the policy",
@@ -44,12 +46,25 @@ local function rows(o)
     targets = { { "<= 1.10x of raw write + fsync", of = "ckpt", to = "write + fsync", at_most = 1.10 },
       { ">= 1.6x faster than torch.save + fsync", of = "torch.save + fsync", to = "ckpt", at_least = 1.6 } } }
 
-  -- rows of recycled blocks and of asynchronous saves belong here
+  add { id = "recycled", title = "save + fsync over recycled blocks", shell = "mkdir -p $d/recycled",
+    sides = { { "ckpt", "ours", "recycled $d/recycled " .. o.here .. "/recycling.lua" },
+      { "torch.save + fsync", "peer", "save $d/peer.pth" } },
+    finish = { { "ours", "close_run" } },
+    targets = { { ">= 3.5x faster than torch.save + fsync", of = "torch.save + fsync", to = "ckpt", at_least = 3.5 } } }
+
+  add { id = "stall", title = "stall of an asynchronous save", shell = "mkdir -p $d/stall",
+    sides = { { "ckpt", "ours", "stall $d/stall " .. o.here .. "/recycling.lua" },
+      { "memcpy of the state", "machine", "memcpy_state " .. o.threads },
+      { "fork + first writes", "machine", "fork_state" } },
+    finish = { { "ours", "close_run" } },
+    targets = { { "<= 1.3x of a memcpy by as many threads", of = "ckpt", to = "memcpy of the state", at_most = 1.3 } } }
 
   add { id = "latest", title = "save + copy_latest", shell = "mkdir -p $d/latest $d/pet",
     clean = "rm -f $d/latest/* $d/pet/*",
-    sides = { { "ckpt", "ours", "save_latest $d/latest 1" }, { "torch.save + copyfile", "peer", "save_copy $d/pet 1" } },
-    targets = { { ">= 3x faster than torch.save + copyfile", of = "torch.save + copyfile", to = "ckpt", at_least = 3 } } }
+    sides = { { "ckpt", "ours", "save_latest $d/latest 1" },
+      { "torch.save + copyfile", "peer", "save_copy $d/pet 1" } },
+    targets = {
+      { ">= 3x faster than torch.save + copyfile", of = "torch.save + copyfile", to = "ckpt", at_least = 3 } } }
 
   add { id = "rss_open", title = "peak memory of ckpt inspect", unit = "MB",
     sides = { { "ckpt", "alone", "run " .. o.ckpt .. " inspect $d/vgg.pth" } },
