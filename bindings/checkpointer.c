@@ -126,6 +126,7 @@ ckpt_status ckpt_checkpointer_open_io(ckpt_checkpointer **out, const ckpt_checkp
   cp->rank = options->rank;
   cp->log = options->log;
   cp->log_user = options->log_user;
+  cp->async_memory = options->async_memory;
   cp->next_epoch = 1;
   cp->step = cp->epoch = cp->clock = cp->now = INT64_MIN;
   atomic_init(&cp->requested, false);
@@ -141,6 +142,7 @@ ckpt_status ckpt_checkpointer_open_io(ckpt_checkpointer **out, const ckpt_checkp
 
 void ckpt_checkpointer_close(ckpt_checkpointer *cp) {
   if (cp == NULL) return;
+  ckpt_async_free(cp);
   ckpt_sandbox_free(cp->sandbox);
   ckpt_dir_close(cp->dir);
   ckpt_model_free(cp->model);

@@ -23,7 +23,7 @@ typedef struct ckpt_stage {
   const ckpt_checkpoint *source;
   ckpt_load_record *record;
   bool resume;
-  bool dry; /* nothing will be written, so no data is read */
+  bool dry;           /* nothing will be written, so no data is read */
   ckpt_moves whole;   /* into all of what is bound */
   ckpt_moves corners; /* `to` is a view of a part of it, `from` contiguous and of the same dtype */
   bool last_is_corner;

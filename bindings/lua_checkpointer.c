@@ -204,6 +204,28 @@ static int save_best(lua_State *L) {
   return 1;
 }
 
+/* cp:save_async(epoch) -> true */
+static int save_async(lua_State *L) {
+  ckpt_error err;
+  return fail_or_true(L, ckpt_save_async(check(L)->cp, ckpt_lua_check_integer(L, 2), &err), &err);
+}
+
+/* cp:save_best_async(epoch) -> improved */
+static int save_best_async(lua_State *L) {
+  ckpt_error err;
+  bool improved = false;
+  if (ckpt_save_best_async(check(L)->cp, ckpt_lua_check_integer(L, 2), &improved, &err) != CKPT_OK)
+    return ckpt_lua_fail(L, &err);
+  lua_pushboolean(L, improved);
+  return 1;
+}
+
+/* cp:wait() -> true */
+static int wait_all(lua_State *L) {
+  ckpt_error err;
+  return fail_or_true(L, ckpt_wait(check(L)->cp, &err), &err);
+}
+
 static int next_epoch(lua_State *L) {
   lua_pushinteger(L, ckpt_next_epoch(check(L)->cp));
   return 1;
@@ -232,6 +254,9 @@ void ckpt_lua_open_checkpointer(lua_State *L) {
                                      {"load", load},
                                      {"save", save},
                                      {"save_best", save_best},
+                                     {"save_async", save_async},
+                                     {"save_best_async", save_best_async},
+                                     {"wait", wait_all},
                                      {"next_epoch", next_epoch},
                                      {"log", take_log},
                                      {"plan_load", ckpt_lua_plan_load},

@@ -143,6 +143,8 @@ static void read_save_plan(question *q, lua_State *L) {
   ckpt_plan_string(L, plan, "file", &out->file);
   ckpt_plan_string(L, plan, "reason", &out->reason);
   out->reuse = ckpt_plan_bool(L, plan, "reuse", false);
+  out->async = ckpt_plan_bool(L, plan, "async", false);
+  out->recycle = ckpt_plan_bool(L, plan, "recycle", false);
   out->result = ckpt_plan_bool(L, plan, "result", false);
   out->no_ledger = !ckpt_plan_bool(L, plan, "ledger", true);
   ckpt_plan_strings(L, plan, "aliases", &out->aliases);

@@ -10,6 +10,7 @@
  *   load_report.c   what a load did, for each tensor of the model
  *   run_ask.c       further questions to the policy: is a save due, what is kept, what may go
  *   run_save.c      save plan, publish, aliases, ledger, retirement
+ *   run_async.c     the same in a thread of its own, from a snapshot (run_snapshot.c)
  *   run_model.c     a run's directory in memory, for saves that are only played
  *   run_prune.c     removing what no pool wants, pins
  */
@@ -39,10 +40,10 @@ typedef enum ckpt_slot_kind {
 typedef struct ckpt_slot {
   char *group, *path; /* path: the state dict's key, or keys joined by dots */
   ckpt_slot_kind kind;
-  bool buffer;            /* a model tensor that is no parameter */
-  int param_group;        /* of a parameter */
-  size_t parameter_index; /* of a parameter: its optimizer index, set by ckpt_parameters */
-  ckpt_tensor *tensor;
+  bool buffer;                  /* a model tensor that is no parameter */
+  int param_group;              /* of a parameter */
+  size_t parameter_index;       /* of a parameter: its optimizer index, set by ckpt_parameters */
+  ckpt_tensor *tensor, *frozen; /* frozen: its copy in a snapshot, while a document is made of one */
   union {
     int64_t *integer;
     double *number;
@@ -68,7 +69,10 @@ struct ckpt_checkpointer {
   ckpt_dir *dir;     /* NULL for ranks other than 0 whose directory does not exist */
   char *path, *policy, *weights;
   struct ckpt_model *model; /* the directory in memory; NULL: the one on the disk */
-  ckpt_ledger *ledger;      /* of the directory on the disk, as it was last read */
+  struct ckpt_async *async; /* saves under way in a thread; NULL before the first */
+  bool asynchronous;        /* the save that is being made was asked to be */
+  uint64_t async_memory;
+  ckpt_ledger *ledger; /* of the directory on the disk, as it was last read */
   ckpt_ledger_stamp stamp;
   bool auto_resume;
   int rank;
@@ -137,7 +141,7 @@ void ckpt_log(const ckpt_checkpointer *cp, ckpt_log_level level, const char *for
 
 /* ---- what a save holds ---- */
 
-/* A document of the groups in `parts` (NULL: all). Its tensors are the bound arrays themselves. */
+/* A document of the groups in `parts` (NULL: all). Its tensors are the bound arrays, or what is frozen of them. */
 ckpt_status ckpt_run_document(ckpt_document **out, const ckpt_checkpointer *cp, const ckpt_strings *parts,
                               ckpt_error *err);
 
@@ -210,6 +214,7 @@ typedef struct ckpt_save_plan {
   char *file;   /* NULL: nothing is written */
   char *reason; /* why it is (not) the best, or due; may be NULL */
   bool reuse, result, no_ledger, all_parts;
+  bool async, recycle; /* in a thread; over the blocks of a retired file */
   ckpt_strings aliases, retire, parts, log;
   ckpt_strings why;     /* beside each of `retire`, as far as the policy says */
   ckpt_document *extra; /* root is a dict, or NULL */
@@ -292,6 +297,67 @@ ckpt_status ckpt_prune(ckpt_save_plan *plan, char **spared, ckpt_checkpointer *c
 /* Enters a pin, or its end, into the ledger of the run's directory, which another process may be using. */
 ckpt_status ckpt_pin(ckpt_checkpointer *cp, const char *file, bool pinned, ckpt_error *err);
 
+/* ---- a save on the disk (run_save.c), by whichever thread ---- */
+
+typedef struct ckpt_save_job {
+  ckpt_dir *dir;
+  ckpt_save_plan plan;
+  ckpt_document *doc; /* NULL: the plan reuses a file */
+  ckpt_ledger_entry entry;
+  char event[8];
+  bool written;  /* the document is published */
+  bool keep_all; /* a save before it failed, that its plan counted on: nothing is retired */
+} ckpt_save_job;
+
+/* Publishes the document, moves the aliases, enters the line, retires: in this order. */
+ckpt_status ckpt_save_job_do(ckpt_save_job *job, ckpt_error *err);
+
+/* What a save under the plan holds: ckpt_run_document and the plan's `extra`. */
+ckpt_status ckpt_save_document(ckpt_document **out, const ckpt_checkpointer *cp, const ckpt_save_plan *plan,
+                               ckpt_error *err);
+
+/* What was saved becomes the trainer's to ask for (its log lines, ckpt_checkpointer.done); takes the plan. */
+ckpt_status ckpt_save_done(ckpt_checkpointer *cp, ckpt_save_plan *plan, ckpt_error *err);
+
+/* ---- saves in a thread (run_async.c) ---- */
+
+/*
+ * Takes the job: a snapshot of what it saves is made now, all else happens in the thread. Waits while the snapshots
+ * that are under way and this one would need more memory than they may have. The job's plan is the thread's from then
+ * on, or, on failure, freed.
+ */
+ckpt_status ckpt_async_submit(ckpt_checkpointer *cp, ckpt_save_job *job, ckpt_error *err);
+
+/* Tells of the saves that have ended: logs, settings taken back, the first error. With `all` waits for every one. */
+ckpt_status ckpt_async_reap(ckpt_checkpointer *cp, bool all, ckpt_error *err);
+
+/* The directory as it will be when all is done; NULL while nothing is under way. */
+struct ckpt_model *ckpt_async_ahead(const ckpt_checkpointer *cp);
+
+/* Waits, and ends the thread. */
+void ckpt_async_free(ckpt_checkpointer *cp);
+
+/* ---- snapshots (run_snapshot.c) ---- */
+
+typedef struct ckpt_snapshot { /* zeroed: no memory yet */
+  unsigned char *bytes;
+  size_t capacity;
+} ckpt_snapshot;
+
+/* Bytes that a snapshot of the groups in `parts` (NULL: all) takes. */
+size_t ckpt_snapshot_size(const ckpt_checkpointer *cp, const ckpt_strings *parts);
+
+/* Makes room for so many bytes, if need be anew. */
+ckpt_status ckpt_snapshot_reserve(ckpt_snapshot *s, size_t size, ckpt_error *err);
+void ckpt_snapshot_free(ckpt_snapshot *s);
+
+/*
+ * Copies what the groups have bound, each memory once, on all cores; the slots' `frozen` are views of the copies,
+ * shared as the bound ones are. They are the caller's to thaw, and use the snapshot's memory.
+ */
+ckpt_status ckpt_snapshot_freeze(ckpt_snapshot *s, ckpt_checkpointer *cp, const ckpt_strings *parts, ckpt_error *err);
+void ckpt_snapshot_thaw(ckpt_checkpointer *cp);
+
 /* ---- a directory in memory (run_model.c) ---- */
 
 typedef struct ckpt_model {
@@ -309,6 +375,9 @@ typedef struct ckpt_model {
 /* A model of what the directory at `path` holds; of an empty one if it is not there. */
 ckpt_status ckpt_model_new(ckpt_model **out, const char *path, uint64_t bytes, ckpt_error *err);
 void ckpt_model_free(ckpt_model *model);
+
+/* The same of an open directory. */
+ckpt_status ckpt_model_of(ckpt_model **out, ckpt_dir *dir, uint64_t bytes, ckpt_error *err);
 
 /* The file under its name (unless the plan reuses one), its aliases, the ledger's line, retirement. */
 ckpt_status ckpt_model_do(ckpt_model *model, const ckpt_save_plan *plan, const ckpt_ledger_entry *entry, int64_t now,

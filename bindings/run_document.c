@@ -19,7 +19,7 @@ typedef struct builder {
 
 static ckpt_status slot_value(ckpt_value **out, builder *b, const ckpt_slot *s) {
   switch (s->kind) {
-    case CKPT_SLOT_TENSOR: return ckpt_value_new_tensor(out, b->doc, s->tensor, b->err);
+    case CKPT_SLOT_TENSOR: return ckpt_value_new_tensor(out, b->doc, s->frozen == NULL ? s->tensor : s->frozen, b->err);
     case CKPT_SLOT_INT: return ckpt_value_new_int(out, b->doc, *s->at.integer, b->err);
     case CKPT_SLOT_DOUBLE: return ckpt_value_new_double(out, b->doc, *s->at.number, b->err);
     case CKPT_SLOT_BOOL: return ckpt_value_new_bool(out, b->doc, *s->at.boolean, b->err);

@@ -135,6 +135,7 @@ ckpt_status ckpt_load_run(ckpt_load_record **out, ckpt_checkpointer *cp, bool dr
   ckpt_candidate chosen = {0};
   char *path = NULL;
   *out = NULL;
+  CKPT_TRY(ckpt_async_reap(cp, true, err));
   ckpt_status st = ckpt_choose_source(&source, &path, &chosen, cp, &here);
   if (st == CKPT_OK) st = load_source(out, cp, source, &chosen, &path, dry, &here);
   if (source != NULL) free(chosen.file);

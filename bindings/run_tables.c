@@ -12,18 +12,25 @@
 
 /* ---- what is read from the disk before Lua is entered ---- */
 
+/* The directory in memory: of saves that are only played, or as it will be when those under way are done. */
+static const ckpt_model *model_of(const ckpt_checkpointer *cp) {
+  return cp->model != NULL ? cp->model : ckpt_async_ahead(cp);
+}
+
 ckpt_status ckpt_run_ledger(const ckpt_ledger **out, ckpt_checkpointer *cp, ckpt_error *err) {
-  if (cp->model == NULL && cp->dir != NULL) CKPT_TRY(ckpt_ledger_refresh(&cp->ledger, &cp->stamp, cp->dir, err));
-  *out = cp->model != NULL ? cp->model->ledger : cp->ledger;
+  const ckpt_model *m = model_of(cp);
+  if (m == NULL && cp->dir != NULL) CKPT_TRY(ckpt_ledger_refresh(&cp->ledger, &cp->stamp, cp->dir, err));
+  *out = m != NULL ? m->ledger : cp->ledger;
   return CKPT_OK;
 }
 
 ckpt_status ckpt_run_view_read(ckpt_run_view *out, ckpt_checkpointer *cp, ckpt_error *err) {
-  ckpt_run_view view = {.borrowed = cp->model != NULL};
+  const ckpt_model *m = model_of(cp);
+  ckpt_run_view view = {.borrowed = m != NULL};
   CKPT_TRY(ckpt_run_ledger(&view.ledger, cp, err));
-  if (cp->model != NULL) {
-    view.files = cp->model->files;
-    view.n_files = cp->model->n;
+  if (m != NULL) {
+    view.files = m->files;
+    view.n_files = m->n;
   } else if (cp->dir != NULL) {
     CKPT_TRY(ckpt_dir_list(&view.files, &view.n_files, cp->dir, err));
   }

@@ -140,7 +140,7 @@ local function new_plan(policy, run, event, file)
                   metrics = run.metrics }
   local retired, why = keep.retired(policy, run, point)
   return { file = file, aliases = {}, retire = retired, why = why, extra = { epoch = run.epoch, step = run.step },
-           parts = policy.parts }
+           parts = policy.parts, async = policy.async, recycle = policy.recycle }
 end
 
 local function saved_line(head, retired)

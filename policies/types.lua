@@ -17,6 +17,8 @@
 ---@field latest? string|false template of the newest file's other name, "model_latest.pth"
 ---@field best_alias? string|false template of the best file's other name, "model_best.pth"
 ---@field keep? ckpt.KeepFields|false
+---@field async? boolean saves go on in a thread
+---@field recycle? boolean new files are written over the blocks of retired ones
 ---@field reuse? boolean false: save_best writes even what save has just written
 ---@field candidates? fun(policy: ckpt.Policy, run: ckpt.Run): ckpt.Candidate[]
 ---@field plan_load? fun(policy: ckpt.Policy, run: ckpt.Run, source: ckpt.Source): ckpt.LoadPlan
@@ -309,6 +311,8 @@
 
 ---@class ckpt.SavePlan
 ---@field file? string
+---@field async? boolean
+---@field recycle? boolean
 ---@field reuse? boolean
 ---@field aliases? string[]
 ---@field retire? string[]

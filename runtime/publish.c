@@ -27,8 +27,9 @@ struct ckpt_output {
 /* ---- beginning ---- */
 
 /* Unnamed where that works: it vanishes by itself when we are killed, and nobody can put a link in its place. */
-static ckpt_status open_temporary(ckpt_output *o, ckpt_error *err) {
+static ckpt_status open_temporary(ckpt_output *o, uint64_t expected, ckpt_error *err) {
   ckpt_dir *dir = o->dir;
+  if (expected > 0 && ckpt_dir_take_spare(&o->fd, o->temp, &o->reserved, dir, expected)) return CKPT_OK;
   if (dir->named_only) return ckpt_dir_temp_open(&o->fd, o->temp, dir, err);
   o->fd = ckpt_io_open(dir->io, dir->fd, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0666);
   if (o->fd >= 0) return CKPT_OK;
@@ -42,6 +43,7 @@ static ckpt_status reserve(ckpt_output *o, uint64_t expected, ckpt_error *err) {
   if (expected == 0) return CKPT_OK;
   if (expected > INT64_MAX)
     return ckpt_fail(err, CKPT_E_RANGE, -1, "%s: no file holds %llu bytes", o->dir->path, (unsigned long long)expected);
+  if (expected <= o->reserved) return CKPT_OK;
   o->reserved = expected;
   if (ckpt_io_reserve(o->dir->io, o->fd, (off_t)expected) == 0) return CKPT_OK;
   return ckpt_fail_errno(err, errno, "%s: there is no room for a file of %llu bytes", o->dir->path,
@@ -70,9 +72,10 @@ ckpt_status ckpt_output_begin(ckpt_output **out, ckpt_dir *dir, uint64_t expecte
   o->sink.write = sink_write;
   o->dir = dir;
   o->fd = -1;
-  ckpt_status st = open_temporary(o, err);
+  ckpt_status st = open_temporary(o, expected, err);
+  bool recycled = o->reserved > 0; /* its pages are in the cache: nothing is to be gained by going past them */
   if (st == CKPT_OK) st = reserve(o, expected, err);
-  if (st == CKPT_OK && expected >= STREAMED) st = ckpt_direct_new(&o->direct, dir->io, o->fd, err);
+  if (st == CKPT_OK && expected >= STREAMED && !recycled) st = ckpt_direct_new(&o->direct, dir->io, o->fd, err);
   if (st != CKPT_OK) {
     ckpt_output_abandon(o);
     return st;
@@ -140,18 +143,24 @@ static ckpt_status give_name(ckpt_output *o, const char *name, ckpt_error *err) 
   return st;
 }
 
+/* Bytes that were there before (of a spare) must not be read back as if they had been written. */
+static ckpt_status trim(ckpt_output *o, ckpt_error *err) {
+  if (o->reserved > o->written && ckpt_io_truncate(o->dir->io, o->fd, (off_t)o->written) != 0)
+    return ckpt_fail_errno(err, errno, "%s: the space that was reserved too much cannot be given back", o->dir->path);
+  o->reserved = o->written;
+  return CKPT_OK;
+}
+
 ckpt_status ckpt_output_flush(ckpt_output *o, ckpt_error *err) {
   int sys = o->direct == NULL ? 0 : ckpt_direct_flush(o->direct);
   ckpt_direct_free(o->direct);
   o->direct = NULL;
-  return sys == 0 ? CKPT_OK : write_failed(o, sys, err);
+  return sys == 0 ? trim(o, err) : write_failed(o, sys, err);
 }
 
 ckpt_status ckpt_output_sync(ckpt_output *o, const char *name, ckpt_error *err) {
   const ckpt_io *io = o->dir->io;
   CKPT_TRY(ckpt_output_flush(o, err));
-  if (o->reserved > o->written && ckpt_io_truncate(io, o->fd, (off_t)o->written) != 0)
-    return ckpt_dir_fail(o->dir, name, "the space that was reserved too much cannot be given back", err);
   if (io->fsync(io->ctx, o->fd) != 0) return ckpt_dir_fail(o->dir, name, "the new file cannot be synced", err);
   o->synced = true;
   return CKPT_OK;

@@ -250,6 +250,11 @@ static inline int model_fsync(void *ctx, int fd) {
   return 0;
 }
 
+static inline int model_writeback(void *ctx, int fd, off_t at, off_t size) {
+  (void)ctx, (void)fd, (void)at, (void)size;
+  return 0; /* promises nothing */
+}
+
 static inline int model_fallocate(void *ctx, int fd, int mode, off_t at, off_t size) {
   (void)ctx, (void)fd, (void)mode, (void)at, (void)size;
   return 0;
@@ -350,6 +355,12 @@ static inline int model_flock(void *ctx, int fd) {
   return 0;
 }
 
+static inline int model_lease(void *ctx, int fd) {
+  model_fs *fs = model_of(ctx);
+  errno = EAGAIN;
+  return fs->files[fs->fds[fd] - 1].opened == 1 ? 0 : -1;
+}
+
 static inline uint64_t model_next_random(uint64_t *state) { /* xorshift64* */
   *state ^= *state >> 12, *state ^= *state << 25, *state ^= *state >> 27;
   return *state * UINT64_C(2685821657736338717);
@@ -365,10 +376,27 @@ static inline void model_init(model_fs *fs, uint64_t seed) {
   memset(fs, 0, sizeof *fs);
   fs->random = seed;
   for (int i = 0; i < MODEL_FILES; i++) fs->files[i].memfd = -1;
-  fs->io = (ckpt_io){fs,           model_openat,    model_close,     model_pread,   model_write,
-                     model_fsync,  model_fallocate, model_ftruncate, model_clone,   model_link_fd,
-                     model_linkat, model_renameat,  model_unlinkat,  model_mkdirat, model_fstat,
-                     model_statat, model_list,      model_flock,     model_random};
+  fs->io = (ckpt_io){.ctx = fs,
+                     .openat = model_openat,
+                     .close = model_close,
+                     .pread = model_pread,
+                     .write = model_write,
+                     .fsync = model_fsync,
+                     .writeback = model_writeback,
+                     .fallocate = model_fallocate,
+                     .ftruncate = model_ftruncate,
+                     .clone = model_clone,
+                     .link_fd = model_link_fd,
+                     .linkat = model_linkat,
+                     .renameat = model_renameat,
+                     .unlinkat = model_unlinkat,
+                     .mkdirat = model_mkdirat,
+                     .fstat = model_fstat,
+                     .statat = model_statat,
+                     .list = model_list,
+                     .flock = model_flock,
+                     .lease = model_lease,
+                     .random = model_random};
 }
 
 static inline void model_free(model_fs *fs) {

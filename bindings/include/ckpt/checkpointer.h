@@ -45,6 +45,7 @@ typedef struct ckpt_checkpointer_options {
   uint64_t policy_steps;  /* Lua instructions of one policy call; 0: 50 million */
   void (*log)(void *user, ckpt_log_level level, const char *line); /* NULL: silent. `line` has no newline */
   void *log_user;
+  uint64_t async_memory;   /* bytes that snapshots of saves under way may take; less than two: one at a time */
   bool simulate;           /* saves are only played, in memory, beginning with what `dir` holds: nothing is written */
   uint64_t simulate_bytes; /* the size of each new file then */
 } ckpt_checkpointer_options;
@@ -210,6 +211,24 @@ CKPT_API ckpt_status ckpt_save(ckpt_checkpointer *cp, int64_t epoch, ckpt_error 
 
 /* The same for the best checkpoint. *improved (may be NULL) tells whether the policy took this one as the best. */
 CKPT_API ckpt_status ckpt_save_best(ckpt_checkpointer *cp, int64_t epoch, bool *improved, ckpt_error *err);
+
+/* ---- Saving beside the training ---------------------------------------------------------------------- */
+
+/*
+ * The same, but the trainer waits only for the policy's plan and a snapshot of what is bound (memory that is kept for
+ * the next one); a thread writes, moves aliases, enters the ledger and retires, each only after what comes before it is
+ * durable. So does a policy with `async = true` for ckpt_save and ckpt_save_best. *improved tells what the policy
+ * decided, not yet that it is on the disk.
+ * Calls wait while more snapshots are under way than `async_memory` allows. A save that fails in the thread is the
+ * error of the next ckpt_save..., which makes its own save nevertheless, or of ckpt_wait or ckpt_load; saves planned
+ * on it retire nothing. Log lines come with the next call. ckpt_checkpointer_close waits, and logs a failure.
+ * Without a thread to be had the save is made at once.
+ */
+CKPT_API ckpt_status ckpt_save_async(ckpt_checkpointer *cp, int64_t epoch, ckpt_error *err);
+CKPT_API ckpt_status ckpt_save_best_async(ckpt_checkpointer *cp, int64_t epoch, bool *improved, ckpt_error *err);
+
+/* Waits until all saves under way are done; the first failure among them that no call has told yet. */
+CKPT_API ckpt_status ckpt_wait(ckpt_checkpointer *cp, ckpt_error *err);
 
 #ifdef __cplusplus
 }
