@@ -250,9 +250,11 @@ static inline int model_fsync(void *ctx, int fd) {
   return 0;
 }
 
-static inline int model_writeback(void *ctx, int fd, off_t at, off_t size) {
-  (void)ctx, (void)fd, (void)at, (void)size;
-  return 0; /* promises nothing */
+/* Past the page cache or through it: what is not synced may be lost either way. */
+static inline int model_direct(void *ctx, int fd, bool on) {
+  (void)ctx, (void)fd, (void)on;
+  errno = EINVAL;
+  return -1;
 }
 
 static inline int model_fallocate(void *ctx, int fd, int mode, off_t at, off_t size) {
@@ -382,7 +384,7 @@ static inline void model_init(model_fs *fs, uint64_t seed) {
                      .pread = model_pread,
                      .write = model_write,
                      .fsync = model_fsync,
-                     .writeback = model_writeback,
+                     .direct = model_direct,
                      .fallocate = model_fallocate,
                      .ftruncate = model_ftruncate,
                      .clone = model_clone,
