@@ -356,7 +356,8 @@ static int ask_save(lua_State *L) {
 
 static ckpt_status ask(question *q, lua_CFunction how, ckpt_error *err) {
   CKPT_TRY(ckpt_run_view_read(&q->view, q->cp, err));
-  ckpt_status st = ckpt_sandbox_call(q->cp->sandbox, how, q, err);
+  const ckpt_sandbox_budget *budget = how == ask_load ? &q->cp->load_budget : NULL;
+  ckpt_status st = ckpt_sandbox_call_with(q->cp->sandbox, budget, how, q, err);
   ckpt_close_source(ckpt_sandbox_state(q->cp->sandbox));
   ckpt_run_view_free(&q->view);
   return st;

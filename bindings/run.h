@@ -62,7 +62,8 @@ struct ckpt_checkpointer {
   void (*log)(void *user, ckpt_log_level level, const char *line);
   void *log_user;
   ckpt_sandbox *sandbox;
-  int policy_ref; /* the policy's table in the sandbox's registry */
+  int policy_ref;                  /* the policy's table in the sandbox's registry */
+  ckpt_sandbox_budget load_budget; /* of plan_load */
   ckpt_slot **slots;
   size_t n_slots, slot_capacity;
   ckpt_strmap slot_index;  /* "group\npath" */

@@ -136,7 +136,7 @@ static ckpt_sandbox *open_with(size_t memory, uint64_t steps) {
   ckpt_sandbox *s = NULL;
   ckpt_error err = {.message = ""};
   ckpt_sandbox_options o = {.memory_limit = memory,
-                            .step_limit = steps,
+                            .budget = {.steps = steps},
                             .base_dir = "policies",
                             .embedded = embedded,
                             .print = collect,
