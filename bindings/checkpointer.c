@@ -147,6 +147,7 @@ void ckpt_checkpointer_close(ckpt_checkpointer *cp) {
   ckpt_slots_free(cp);
   ckpt_strings_free(&cp->option_names);
   ckpt_strings_free(&cp->option_values);
+  ckpt_strings_free(&cp->told);
   ckpt_strings_free(&cp->missing);
   ckpt_strings_free(&cp->unexpected);
   ckpt_strings_free(&cp->mismatched);

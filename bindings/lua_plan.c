@@ -135,14 +135,19 @@ static int ask_kept(lua_State *L) {
     lua_getfield(L, -2, "reasons");
     luaL_checktype(L, -1, LUA_TTABLE);
     luaL_Buffer b;
+    size_t n_file;
     int reasons = lua_gettop(L);
     luaL_buffinit(L, &b);
     for (lua_Integer k = 1, m = (lua_Integer)lua_rawlen(L, reasons); k <= m; k++) {
+      ckpt_sandbox_charge(L, 1);
       if (k > 1) luaL_addstring(&b, ", ");
       lua_rawgeti(L, reasons, k);
       luaL_addvalue(&b);
     }
     luaL_pushresult(&b);
+    ckpt_sandbox_copy_out(L, lua_rawlen(L, -1));
+    luaL_checklstring(L, reasons - 1, &n_file);
+    ckpt_sandbox_copy_out(L, n_file);
     ckpt_strings_addf(&q->rows, NULL, "%s", luaL_checkstring(L, reasons - 1));
     ckpt_strings_addf(&q->rows, NULL, "%s", lua_tostring(L, -1));
     lua_settop(L, list);

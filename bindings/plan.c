@@ -9,6 +9,7 @@
 
 #include "lua_types.h"
 #include "run.h"
+#include "value.h"
 
 typedef struct question {
   ckpt_checkpointer *cp;
@@ -35,6 +36,7 @@ static char *copy_string(lua_State *L, const char *field) {
   if (lua_type(L, -1) != LUA_TSTRING) nonsense(L, field, "a string");
   const char *s = lua_tolstring(L, -1, &n);
   if (memchr(s, '\0', n) != NULL) luaL_error(L, "the plan's '%s' holds a NUL byte", field);
+  ckpt_sandbox_copy_out(L, n + 1);
   char *copy = strdup(s);
   if (copy == NULL) luaL_error(L, "out of memory");
   return copy;
@@ -68,6 +70,7 @@ static void read_strings(question *q, lua_State *L, int t, const char *field, ck
   for (lua_Integer i = 1; i <= n; i++) {
     lua_rawgeti(L, -1, i);
     if (lua_type(L, -1) != LUA_TSTRING) nonsense(L, field, "a list of strings");
+    ckpt_sandbox_copy_out(L, lua_rawlen(L, -1) + sizeof(char *));
     must(L, ckpt_strings_add(out, lua_tostring(L, -1), strlen(lua_tostring(L, -1)), &q->err), &q->err);
     lua_pop(L, 1);
   }
@@ -76,6 +79,7 @@ static void read_strings(question *q, lua_State *L, int t, const char *field, ck
 
 /* Grows an array of a plan by one zeroed item and gives its address. */
 static void *grow(lua_State *L, void **items, size_t *n, size_t *capacity, size_t size) {
+  ckpt_sandbox_copy_out(L, size);
   if (*n == *capacity) {
     size_t more = *capacity == 0 ? 16 : *capacity * 2;
     void *bigger = realloc(*items, more * size);
@@ -138,6 +142,7 @@ static void read_op(lua_State *L, ckpt_assignment *a, ckpt_op *op) {
   lua_rawgeti(L, t, 3);
   if (!lua_istable(L, -1)) luaL_error(L, "index_select takes a list of indices");
   op->n = lua_rawlen(L, -1);
+  ckpt_sandbox_copy_out(L, (op->n + 1) * sizeof *op->index);
   op->index = calloc(op->n + 1, sizeof *op->index);
   if (op->index == NULL) luaL_error(L, "out of memory");
   for (size_t i = 0; i < op->n; i++) op->index[i] = list_integer(L, lua_gettop(L), (lua_Integer)i + 1, "an index");
@@ -146,6 +151,7 @@ static void read_op(lua_State *L, ckpt_assignment *a, ckpt_op *op) {
 
 static void read_ops(lua_State *L, int t, ckpt_assignment *a) {
   lua_Integer n = enter_list(L, t, "ops");
+  ckpt_sandbox_copy_out(L, (size_t)n * sizeof *a->ops);
   a->ops = n == 0 ? NULL : calloc((size_t)n, sizeof *a->ops);
   if (n > 0 && a->ops == NULL) luaL_error(L, "out of memory");
   for (lua_Integer i = 1; i <= n; i++) {
@@ -271,7 +277,8 @@ static void read_extra(question *q, lua_State *L, int plan, ckpt_save_plan *out)
   lua_getfield(L, plan, "extra");
   if (!lua_isnil(L, -1)) {
     if (!lua_istable(L, -1)) nonsense(L, "extra", "a table");
-    must(L, ckpt_document_new(&out->extra, &q->err), &q->err);
+    size_t limit = ckpt_sandbox_expect_document(L);
+    must(L, ckpt_document_make(&out->extra, limit, &q->err), &q->err);
     ckpt_value *root = ckpt_lua_to_value(L, -1, out->extra);
     if (ckpt_value_kind(root) != CKPT_DICT && ckpt_value_count(root) > 0)
       luaL_error(L, "the plan's 'extra' must be a dict");

@@ -8,6 +8,7 @@
  *   plan.c          the policy's answers as C structures, checked
  *   run_load.c      candidates, load plan, all-or-nothing transfer into the slots
  *   run_save.c      save plan, publish, aliases, ledger, retirement
+ *   run_trust.c     what becomes of a policy that fails
  */
 #ifndef CKPT_RUN_H
 #define CKPT_RUN_H
@@ -74,11 +75,25 @@ struct ckpt_checkpointer {
   int64_t *metric_epochs; /* the epoch that each was first saved with, INT64_MIN before */
   size_t n_metrics;
   int64_t epoch, step, next_epoch;
-  int policy_failures;
+  int policy_failures;    /* CKPT_POLICY_FAILURES once the policy is set aside */
+  int failures_in_row[2]; /* by ckpt_asked */
+  ckpt_strings told;      /* causes that have been reported */
   /* the last load's report */
   ckpt_strings missing, unexpected, mismatched;
   char *loaded;
 };
+
+/* ---- a policy that fails during training (run_trust.c) ---- */
+
+#define CKPT_POLICY_FAILURES 3
+
+typedef enum ckpt_asked { CKPT_ASKED_SAVE, CKPT_ASKED_BEST } ckpt_asked;
+
+/* Notes that a function of the policy has worked, or why it has not; the save is made all the same. */
+void ckpt_policy_worked(ckpt_checkpointer *cp, ckpt_asked what);
+void ckpt_policy_failed(ckpt_checkpointer *cp, ckpt_asked what, const char *message);
+
+/* ---- slots ---- */
 
 /* The slot of a path in a group, or NULL. */
 ckpt_slot *ckpt_slot_find(const ckpt_checkpointer *cp, const char *group, const char *path);

@@ -98,4 +98,7 @@ void ckpt_sandbox_unhold(ckpt_sandbox *s, size_t bytes);
 /* For what is copied out of the policy's answer: steps for the bytes, and memory until the call ends. */
 void ckpt_sandbox_copy_out(lua_State *L, size_t bytes);
 
+/* Before a table of the policy becomes a document: charges the heap, which bounds it; the bytes that it may have. */
+size_t ckpt_sandbox_expect_document(lua_State *L);
+
 #endif

@@ -125,8 +125,8 @@ static int64_t price(const ckpt_sandbox *s) {
 }
 
 /*
- * Sets the hook for as many instructions as may pass unseen: one of a few numbers that divide each other and CELL, since
- * setting it walks all active calls.
+ * Sets the hook for as many instructions as may pass unseen: one of a few numbers that divide each other and CELL,
+ * since setting it walks all active calls.
  */
 static void arm(ckpt_sandbox *s, int64_t left) {
   static const int intervals[] = {CELL, 500, 250, 125, 25, 5, 1};
@@ -247,6 +247,12 @@ void ckpt_sandbox_copy_out(lua_State *L, size_t bytes) {
   ckpt_sandbox_charge(L, 1);
   ckpt_sandbox_hold(L, bytes);
   ckpt_sandbox_of(L)->call_held += bytes;
+}
+
+size_t ckpt_sandbox_expect_document(lua_State *L) {
+  const ckpt_sandbox *s = ckpt_sandbox_of(L);
+  ckpt_sandbox_charge(L, (s->used - s->held) / (4 * BYTES_PER_STEP));
+  return s->memory_limit - s->used;
 }
 
 /* ---- the budget of a call ---------------------------------------------------------------------------- */
