@@ -17,74 +17,79 @@
 
 /* ---- The environment --------------------------------------------------------------------------------- */
 
-/* `own` gets the standard function as upvalue 1; NULL: the standard function as it is. */
+/* `own` takes the place of the standard function, which it gets as upvalue 1 if it `wraps` it; NULL: the standard one.
+ */
 typedef struct entry {
   const char *name;
   lua_CFunction own;
+  bool wraps;
 } entry;
 
-static const entry base_entries[] = {{"assert", NULL},
-                                     {"error", NULL},
-                                     {"ipairs", NULL},
-                                     {"next", ckpt_sandbox_next},
-                                     {"pairs", ckpt_sandbox_pairs},
-                                     {"pcall", NULL},
-                                     {"select", NULL},
-                                     {"tostring", ckpt_sandbox_tostring},
-                                     {"type", NULL},
-                                     {"rawequal", ckpt_sandbox_charged},
-                                     {"rawget", NULL},
-                                     {"rawlen", NULL},
-                                     {"rawset", NULL},
-                                     {"getmetatable", ckpt_sandbox_getmetatable},
-                                     {"print", ckpt_sandbox_l_print},
-                                     {"tonumber", ckpt_sandbox_charged},
-                                     {"xpcall", ckpt_sandbox_xpcall},
-                                     {"setmetatable", ckpt_sandbox_setmetatable},
-                                     {NULL, NULL}};
+static const entry base_entries[] = {{"assert", NULL, false},
+                                     {"error", NULL, false},
+                                     {"ipairs", NULL, false},
+                                     {"next", ckpt_sandbox_next, false},
+                                     {"pairs", ckpt_sandbox_pairs, false},
+                                     {"pcall", NULL, false},
+                                     {"select", NULL, false},
+                                     {"tostring", ckpt_sandbox_tostring, false},
+                                     {"type", NULL, false},
+                                     {"rawequal", ckpt_sandbox_charged, true},
+                                     {"rawget", NULL, false},
+                                     {"rawlen", NULL, false},
+                                     {"rawset", NULL, false},
+                                     {"getmetatable", ckpt_sandbox_getmetatable, false},
+                                     {"print", ckpt_sandbox_l_print, false},
+                                     {"tonumber", ckpt_sandbox_charged, true},
+                                     {"xpcall", ckpt_sandbox_xpcall, false},
+                                     {"setmetatable", ckpt_sandbox_setmetatable, false},
+                                     {NULL, NULL, false}};
 
-static const entry string_entries[] = {{"byte", ckpt_sandbox_byte},
-                                       {"char", NULL},
-                                       {"len", NULL},
-                                       {"sub", NULL},
-                                       {"format", ckpt_sandbox_format},
-                                       {"lower", ckpt_sandbox_charged},
-                                       {"upper", ckpt_sandbox_charged},
-                                       {"reverse", ckpt_sandbox_charged},
-                                       {"pack", ckpt_sandbox_charged_bytes},
-                                       {"packsize", ckpt_sandbox_charged_bytes},
-                                       {"unpack", ckpt_sandbox_charged_bytes},
-                                       {"rep", ckpt_sandbox_rep},
-                                       {"find", ckpt_sandbox_find},
-                                       {"match", ckpt_sandbox_match},
-                                       {"gmatch", ckpt_sandbox_gmatch},
-                                       {"gsub", ckpt_sandbox_gsub},
-                                       {NULL, NULL}};
+static const entry string_entries[] = {{"byte", ckpt_sandbox_byte, true},
+                                       {"char", NULL, false},
+                                       {"len", NULL, false},
+                                       {"sub", NULL, false},
+                                       {"format", ckpt_sandbox_format, true},
+                                       {"lower", ckpt_sandbox_charged, true},
+                                       {"upper", ckpt_sandbox_charged, true},
+                                       {"reverse", ckpt_sandbox_charged, true},
+                                       {"pack", ckpt_sandbox_charged_bytes, true},
+                                       {"packsize", ckpt_sandbox_charged_bytes, true},
+                                       {"unpack", ckpt_sandbox_charged_bytes, true},
+                                       {"rep", ckpt_sandbox_rep, false},
+                                       {"find", ckpt_sandbox_find, false},
+                                       {"match", ckpt_sandbox_match, false},
+                                       {"gmatch", ckpt_sandbox_gmatch, false},
+                                       {"gsub", ckpt_sandbox_gsub, false},
+                                       {NULL, NULL, false}};
 
-static const entry table_entries[] = {
-    {"concat", ckpt_sandbox_concat}, {"insert", ckpt_sandbox_insert}, {"move", ckpt_sandbox_move},     {"pack", NULL},
-    {"remove", ckpt_sandbox_remove}, {"sort", ckpt_sandbox_sort},     {"unpack", ckpt_sandbox_unpack}, {NULL, NULL}};
+static const entry table_entries[] = {{"concat", ckpt_sandbox_concat, false}, {"insert", ckpt_sandbox_insert, false},
+                                      {"move", ckpt_sandbox_move, false},     {"pack", NULL, false},
+                                      {"remove", ckpt_sandbox_remove, false}, {"sort", ckpt_sandbox_sort, false},
+                                      {"unpack", ckpt_sandbox_unpack, false}, {NULL, NULL, false}};
 
 static const entry math_entries[] = {
-    {"abs", NULL},  {"acos", NULL}, {"asin", NULL},       {"atan", NULL},       {"ceil", NULL}, {"cos", NULL},
-    {"deg", NULL},  {"exp", NULL},  {"floor", NULL},      {"fmod", NULL},       {"huge", NULL}, {"log", NULL},
-    {"max", NULL},  {"min", NULL},  {"maxinteger", NULL}, {"mininteger", NULL}, {"modf", NULL}, {"pi", NULL},
-    {"rad", NULL},  {"sin", NULL},  {"random", NULL},     {"sqrt", NULL},       {"tan", NULL},  {"tointeger", NULL},
-    {"type", NULL}, {"ult", NULL},  {NULL, NULL}};
+    {"abs", NULL, false},    {"acos", NULL, false}, {"asin", NULL, false},       {"atan", NULL, false},
+    {"ceil", NULL, false},   {"cos", NULL, false},  {"deg", NULL, false},        {"exp", NULL, false},
+    {"floor", NULL, false},  {"fmod", NULL, false}, {"huge", NULL, false},       {"log", NULL, false},
+    {"max", NULL, false},    {"min", NULL, false},  {"maxinteger", NULL, false}, {"mininteger", NULL, false},
+    {"modf", NULL, false},   {"pi", NULL, false},   {"rad", NULL, false},        {"sin", NULL, false},
+    {"random", NULL, false}, {"sqrt", NULL, false}, {"tan", NULL, false},        {"tointeger", NULL, false},
+    {"type", NULL, false},   {"ult", NULL, false},  {NULL, NULL, false}};
 
-static const entry utf8_entries[] = {{"char", NULL},
-                                     {"charpattern", NULL},
-                                     {"codepoint", ckpt_sandbox_codepoint},
-                                     {"codes", ckpt_sandbox_codes},
-                                     {"len", ckpt_sandbox_charged},
-                                     {"offset", ckpt_sandbox_charged},
-                                     {NULL, NULL}};
+static const entry utf8_entries[] = {{"char", NULL, false},
+                                     {"charpattern", NULL, false},
+                                     {"codepoint", ckpt_sandbox_codepoint, true},
+                                     {"codes", ckpt_sandbox_codes, true},
+                                     {"len", ckpt_sandbox_charged, true},
+                                     {"offset", ckpt_sandbox_charged, true},
+                                     {NULL, NULL, false}};
 
 /* Fills the table on the top from the library table below it. */
 static void fill(lua_State *L, const entry *e) {
   for (; e->name != NULL; e++) {
-    lua_getfield(L, -2, e->name);
-    if (e->own != NULL) lua_pushcclosure(L, e->own, 1);
+    if (e->own == NULL || e->wraps) lua_getfield(L, -2, e->name);
+    if (e->own != NULL) lua_pushcclosure(L, e->own, e->wraps ? 1 : 0);
     lua_setfield(L, -2, e->name);
   }
 }
@@ -135,6 +140,6 @@ void ckpt_sandbox_open_libs(lua_State *L) {
   lock_strings(L);
   lua_rawseti(L, LUA_REGISTRYINDEX, LUA_RIDX_GLOBALS);
   lua_pop(L, 1);
-  lua_pushnil(L);
+  lua_pushboolean(L, 0); /* not nil: how a table grows after a key was removed hangs on the seed of its hash */
   lua_setfield(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
 }

@@ -84,7 +84,7 @@ static void errors_of_any_type_are_sentences(void **state) {
   must_say_fresh("return {\n  x = = 1 }", "policies/x.lua:2: unexpected symbol near '='");
   must_say_fresh("error('two\\nlines', 0)", "policies/x.lua:1: two lines");
   must_say_fresh("('x'):rep({})", "policies/x.lua:1: bad argument #1 to 'rep' (number expected, got table)");
-  must_say_fresh("\n('a'):rep(9000):find('.-b')", "policies/x.lua:2: pattern too costly for a subject of 9000 bytes");
+  must_say_fresh("\n('a'):rep(9000):find('.-b')", "policies/x.lua:2: ran for more than 1,000,000 steps: stopped");
   must_say_fresh("string.upper()", "policies/x.lua:1: bad argument #1 to 'upper' (string expected, got no value)");
 }
 
@@ -110,10 +110,8 @@ static void free_of_null_does_nothing(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(library_behaves_like_lua),
-      cmocka_unit_test(print_goes_to_the_callback_line_by_line),
-      cmocka_unit_test(errors_of_any_type_are_sentences),
-      cmocka_unit_test(a_long_error_is_cut_not_lost),
+      cmocka_unit_test(library_behaves_like_lua),         cmocka_unit_test(print_goes_to_the_callback_line_by_line),
+      cmocka_unit_test(errors_of_any_type_are_sentences), cmocka_unit_test(a_long_error_is_cut_not_lost),
       cmocka_unit_test(free_of_null_does_nothing),
   };
   return cmocka_run_group_tests(tests, make_directory, remove_directory);

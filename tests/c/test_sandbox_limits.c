@@ -45,12 +45,12 @@ static void out_of_memory_has_its_sentence(void **state) {
   (void)state;
   ckpt_sandbox *s = open_with(0, 0);
   must_say(s, "local t = {}\nwhile true do t[#t + 1] = {} end",
-           "policies/x.lua: used more than 64 MiB of memory: stopped");
+           "policies/x.lua: used more than 64 MiB of memory (4 MiB for one string): stopped");
   must_run(s, "local t = {} for i = 1, 1000 do t[i] = {} end");
   ckpt_sandbox_free(s);
   s = open_with(300000, 0);
   must_say(s, "local t = {}\nwhile true do t[#t + 1] = {} end",
-           "policies/x.lua: used more than 300000 bytes of memory: stopped");
+           "policies/x.lua: used more than 300000 bytes of memory (4 MiB for one string): stopped");
   ckpt_sandbox_free(s);
 }
 

@@ -14,7 +14,7 @@ static int field_is(lua_State *L) {
 
 /* Loads and compares the field `name` of the result. */
 static void must_load(const char *path, const char *name) {
-  ckpt_sandbox *s = open_default();
+  ckpt_sandbox *s = open_with((size_t)16 << 20, 3000000);
   ckpt_error err = {.message = ""};
   int ref = LUA_NOREF;
   char number[16];
