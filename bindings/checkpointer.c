@@ -9,7 +9,7 @@
 #include "run.h"
 
 #define POLICY_MEMORY ((size_t)256 << 20)
-#define LOAD_STEPS UINT64_C(2000000000)
+#define LOAD_STEPS UINT64_C(1000000000)
 #define LOAD_DEADLINE 60000
 
 void ckpt_log(const ckpt_checkpointer *cp, ckpt_log_level level, const char *format, ...) {

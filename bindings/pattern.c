@@ -17,7 +17,7 @@
 #define STEPS_PER_CHARGE 4000
 #define STEPS_PER_STEP 8 /* of the budget */
 
-enum { ALPHA = 1, DIGIT = 2, LOWER = 4, SPACE = 8, UPPER = 16, HEX = 32, CONTROL = 64, PUNCT = 128 };
+enum { ALPHA = 1, DIGIT = 2, LOWER = 4, SPACE = 8, UPPER = 16, HEX = 32, CONTROL = 64, PUNCT = 128, ZERO = 256 };
 
 /* Classes of the characters in the "C" locale. */
 static unsigned classes_of(unsigned char c) {
@@ -28,6 +28,7 @@ static unsigned classes_of(unsigned char c) {
   if ((c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F')) k |= HEX;
   if (c == ' ' || (c >= 9 && c <= 13)) k |= SPACE;
   if (c < 32 || c == 127) k |= CONTROL;
+  if (c == 0) k |= ZERO;
   if (c > 32 && c < 127 && (k & (ALPHA | DIGIT)) == 0) k |= PUNCT;
   return k;
 }
@@ -45,6 +46,7 @@ static unsigned class_mask(unsigned char letter) {
     case 'u': return UPPER;
     case 'w': return ALPHA | DIGIT;
     case 'x': return HEX;
+    case 'z': return ZERO; /* of Lua 5.1, and still there */
     default: return 0;
   }
 }

@@ -49,7 +49,7 @@ typedef struct ckpt_checkpointer_options {
   size_t policy_memory;          /* bytes of the policy's Lua state and what belongs to it; 0: 256 MiB */
   uint64_t policy_steps;         /* 0: 50 million */
   uint64_t policy_deadline;      /* 0: 2,000 ms */
-  uint64_t policy_load_steps;    /* 0: 2,000 million */
+  uint64_t policy_load_steps;    /* 0: 1,000 million */
   uint64_t policy_load_deadline; /* 0: 60,000 ms */
   void (*log)(void *user, ckpt_log_level level, const char *line); /* NULL: silent. `line` has no newline */
   void *log_user;
