@@ -30,6 +30,7 @@
 #define BYTES_PER_NS 8      /* of heap that one instruction may walk: 24-byte slots at 3 ns */
 #define STRING_NS 2         /* to read a byte of a string, as a numeral */
 #define SLACK_NS 5000000
+#define NODES_LEAST ((size_t)24 << 13)
 #define STEP_COLLECTOR ((size_t)64 << 10)
 
 static const char stop_mark, memory_mark; /* their addresses are what is raised */
@@ -189,11 +190,26 @@ static void *grow(ckpt_sandbox *s, void *block, size_t from, size_t to) {
   return p;
 }
 
+/* Whether a table that asks for nodes must not have them. What has been refused once is refused until the call ends. */
+static bool refuse_nodes(ckpt_sandbox *s, size_t size) {
+  if (!s->colliding && (s->stopped || !ckpt_sandbox_nodes_collide(s, size))) return false;
+  if (!s->colliding) ckpt_sandbox_note_place(s->L, s);
+  s->colliding = s->stopped = true;
+  exhaust(s);
+  return true;
+}
+
+/* The least block that is looked at as the nodes of a table; a table has no type of its own for them. */
+static bool is_nodes(const void *block, size_t osize, size_t nsize) {
+  return block == NULL && osize == 0 && nsize >= NODES_LEAST;
+}
+
 /* `osize` is the size of `block`, but the type of the object to come if `block` is NULL. */
 void *ckpt_sandbox_allocate(void *ud, void *block, size_t osize, size_t nsize) {
   ckpt_sandbox *s = ud;
   size_t from = block != NULL ? osize : 0;
   if (nsize == 0) {
+    if (from >= NODES_LEAST) ckpt_sandbox_nodes_freed(s, block);
     free(block);
     s->used -= from;
     return NULL;
@@ -209,7 +225,10 @@ void *ckpt_sandbox_allocate(void *ud, void *block, size_t osize, size_t nsize) {
     take(s, s->used / BYTES_PER_STEP);
     return NULL;
   }
+  bool nodes = is_nodes(block, osize, nsize);
+  if (nodes && refuse_nodes(s, nsize)) return NULL;
   void *p = grow(s, block, from, nsize);
+  if (p != NULL && nodes) ckpt_sandbox_nodes_made(s, p, nsize);
   if (p != NULL && (s->used > s->mark || string > s->string_mark)) raise_marks(s, string);
   return p;
 }
@@ -265,7 +284,7 @@ static size_t mark_above(size_t least, size_t value) {
 void ckpt_sandbox_refill(ckpt_sandbox *s, const ckpt_sandbox_budget *budget) {
   s->current = *budget;
   s->left = budget->steps;
-  s->refused = s->exhausted = s->stopped = s->late = false;
+  s->refused = s->colliding = s->exhausted = s->stopped = s->late = false;
   s->place[0] = '\0';
   s->printed = 0;
   s->mark = mark_above(MARK_LEAST, s->used);

@@ -30,6 +30,9 @@ static const char *place_of(const ckpt_sandbox *s) { return s->place[0] != '\0' 
 
 static ckpt_status fail_budget(const ckpt_sandbox *s, ckpt_error *err) {
   char amount[32];
+  if (s->colliding)
+    return ckpt_fail(err, CKPT_E_POLICY, -1, "%s: numbers chosen as keys of a table make it slow: stopped",
+                     place_of(s));
   group_digits(amount, sizeof amount, s->late ? s->current.deadline : s->current.steps);
   return ckpt_fail(err, CKPT_E_POLICY, -1,
                    s->late ? "%s: ran for more than %s ms: stopped" : "%s: ran for more than %s steps: stopped",
@@ -95,7 +98,7 @@ static const char *error_text(lua_State *L) {
  */
 ckpt_status ckpt_sandbox_fail(ckpt_sandbox *s, int status, ckpt_error *err) {
   bool memory = status == LUA_ERRMEM || ckpt_sandbox_is_memory_mark(s->L, -1);
-  if (memory && !s->stopped) return fail_memory(s, err);
+  if (memory && !s->stopped && !s->colliding) return fail_memory(s, err);
   const char *text = s->exhausted ? "" : error_text(s->L);
   return s->exhausted ? fail_budget(s, err) : fail_text(s, text, err);
 }

@@ -3,6 +3,7 @@
  *
  *   sandbox.c          life, the gate
  *   sandbox_budget.c   steps, time, memory
+ *   sandbox_nodes.c    tables whose keys collide
  *   sandbox_error.c    what a stopped or failed policy is told in one sentence
  *   sandbox_lib.c      the environment: allow-lists of functions
  *   sandbox_base.c     basic functions of our own; metatables
@@ -19,6 +20,8 @@
 
 #include "sandbox.h"
 
+#define CKPT_SANDBOX_VECTORS 1024
+
 struct ckpt_sandbox {
   lua_State *L;
   /* memory */
@@ -27,6 +30,12 @@ struct ckpt_sandbox {
   size_t call_held;          /* in `held`: by what this call copied out, given back when it ends */
   size_t mark, string_mark;  /* powers of two that no heap and no string of this call was above so far */
   bool refused;              /* growth beyond memory_limit was refused in this call */
+  bool colliding;            /* a table was not let grow, since its keys collide */
+  int n_vectors;             /* large vectors of nodes that are in use */
+  struct {
+    const unsigned char *nodes;
+    int log2;
+  } vectors[CKPT_SANDBOX_VECTORS];
   /* steps */
   ckpt_sandbox_budget limits, current; /* current: of the call that runs */
   uint64_t left, last;                 /* last: spent by the last call */
@@ -64,6 +73,14 @@ void ckpt_sandbox_look(lua_State *L, uint64_t steps);
 
 /* Whether the value at `index` is what is raised when memory for C objects is refused. */
 bool ckpt_sandbox_is_memory_mark(lua_State *L, int index);
+
+/* ---- sandbox_nodes.c: for blocks that are no objects ---- */
+
+void ckpt_sandbox_nodes_made(ckpt_sandbox *s, const void *p, size_t size);
+void ckpt_sandbox_nodes_freed(ckpt_sandbox *s, const void *p);
+
+/* Whether a table that asks for a block of this size holds keys that would collide in it. */
+bool ckpt_sandbox_nodes_collide(const ckpt_sandbox *s, size_t size);
 
 /* ---- sandbox_error.c ---- */
 

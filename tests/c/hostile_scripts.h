@@ -9,6 +9,7 @@
 
 #define STEPS "ran for more than"
 #define SLOW "for more than 5,000 steps" /* long instructions, so that a million of them would take half a minute */
+#define COLLIDE "make it slow: stopped"  /* with as many steps as it takes */
 #define MEMORY "for one string): stopped"
 
 static const struct {
@@ -100,7 +101,8 @@ static const struct {
     {"local a = ('x'):rep(2000000); while true do tonumber(a) end", STEPS},
     {"local a = ('x'):rep(1000000); while true do local b = a .. 'y' end", STEPS},
     {"local s = ('ab'):rep(1000000); while true do s:find(('.'):rep(200) .. 'c') end", STEPS},
-    {"local f = ('!1'):rep(400000); while true do string.packsize(f) end", STEPS},
+    {"local f = ('!1'):rep(400000); while true do string.packsize(f) end", "more than 8000"},
+    {"local f = ('!1'):rep(4000); while true do string.packsize(f) end", STEPS},
     {"local t = {}; for i = 1, 300000 do t[i] = i end; for i = 1, 300000 do t[i] = nil end; while true do next(t) end",
      STEPS},
     {"local t = {}; while true do t[#t + 1] = {} end", MEMORY},
@@ -116,6 +118,14 @@ static const struct {
     {"local t = setmetatable({}, {}); getmetatable(t).__index = t; return t.x", NULL},
     {"print(('x'):rep(900000)); while true do print(('x'):rep(1000)) end", STEPS},
 
+    {"local t = {}; for i = 1, 40000 do t[i * 65535] = i end", COLLIDE},
+    {"local t = {}; for i = 1, 140000 do t[i * 131071] = i end", COLLIDE},
+    {"local t = {}; for i = 1, 40000 do t[-i * 65535] = i end", COLLIDE},
+    {"local t = {}; for i = 1, 40000 do t[(1 << 40) + i * 65535] = i end", COLLIDE},
+    {"local t = {}; for i = 1, 40000 do t[i * 65535 + 0.0] = i end", COLLIDE},
+    {"local t = {}; for i = 1, 40000 do t[1 + i * 2.0 ^ -51] = i end", COLLIDE},
+    {"local t = {}; for i = 1, 40000 do t[i * 16383] = i end", COLLIDE},
+    {"local t = {}; for i = 1, 30000 do t[i * 3] = i; t[-i] = i; t[i + 0.5] = i; t[i << 20] = i end", NULL},
     /* what the clock or a count of instructions alone does not stop */
     {"setmetatable({}, { __mode = 'k' })", "weak tables"},
     {"local mt = {}; local t = setmetatable({}, mt); mt.__mode = 'k'; local k, keys = {}, {}\n"
