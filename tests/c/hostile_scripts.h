@@ -140,7 +140,7 @@ static const struct {
     {"local first = {}; local last = first\n"
      "for i = 1, 2500 do local t = {}; setmetatable(last, { __index = t }); last = t end; while true do local x = "
      "first.y end",
-     NULL},
+     "chain too long"},
     {"local t = {}; for i = 1, 200 do t = setmetatable({}, { __index = t }) end", "a chain of more than"},
     {"local t = {}; for i = 1, 2000 do t[1 + i * 2.0 ^ -50] = i end; while true do local x = t[1] end", STEPS},
     {"local t = {}; for i = 1, 2000 do t[1 + i * 2.0 ^ -50] = i end; while true do pcall(next, t, 0) end", SLOW},

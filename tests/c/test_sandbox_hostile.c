@@ -223,7 +223,7 @@ static const struct {
      "3\t6\t1\t500|"},
     {"print(math.random(1000), math.random(1000))", "742\t50|"},
     {"print(('%.2f %5d %q'):format(1 / 3, 42, 'x\\n'), 'z' < 'a', ('\\u{e9}'):upper() == '\\u{e9}')",
-     "0.33    42 \"x\\||\"\tfalse\ttrue|"},
+     "0.33    42 \"x\\|\"\tfalse\ttrue|"},
 };
 
 static void decisions_are_the_same_each_time(void **state) {
