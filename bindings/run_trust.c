@@ -17,7 +17,9 @@ static bool is_news(ckpt_checkpointer *cp, const char *message) {
 void ckpt_policy_worked(ckpt_checkpointer *cp, ckpt_asked what) { cp->failures_in_row[what] = 0; }
 
 void ckpt_policy_failed(ckpt_checkpointer *cp, ckpt_asked what, const char *message) {
-  if (is_news(cp, message)) ckpt_log(cp, CKPT_LOG_WARNING, "%s: checkpoint saved, nothing deleted", message);
+  static const char *const instead[] = {"checkpoint saved, nothing deleted", "checkpoint saved, nothing deleted",
+                                        "taken for due"};
+  if (is_news(cp, message)) ckpt_log(cp, CKPT_LOG_WARNING, "%s: %s", message, instead[what]);
   if (++cp->failures_in_row[what] < CKPT_POLICY_FAILURES || cp->policy_failures >= CKPT_POLICY_FAILURES) return;
   cp->policy_failures = CKPT_POLICY_FAILURES;
   ckpt_log(cp, CKPT_LOG_WARNING,

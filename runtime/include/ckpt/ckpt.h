@@ -338,6 +338,12 @@ CKPT_API ckpt_status ckpt_tensor_cat(ckpt_tensor **out, size_t n, const ckpt_ten
 CKPT_API ckpt_status ckpt_tensor_stack(ckpt_tensor **out, size_t n, const ckpt_tensor *const *tensors, int dim,
                                        ckpt_error *err);
 
+/*
+ * The mean of n >= 1 tensors of one floating or complex dtype and one shape: summed and divided in float64, then
+ * rounded once to their dtype. Computed when its bytes are needed, with one source's bytes at hand at a time.
+ */
+CKPT_API ckpt_status ckpt_tensor_average(ckpt_tensor **out, size_t n, const ckpt_tensor *const *tensors, ckpt_error *err);
+
 /* A number of any dtype. */
 typedef enum ckpt_scalar_kind {
   CKPT_SCALAR_BOOL,
@@ -758,13 +764,15 @@ typedef struct ckpt_open_options {
  * torch.distributed.checkpoint; the index of a sharded set, or a directory with exactly one such index, as one dict of
  * all its files, which lie beside it. Files are mapped; only their directories, headers and pickles are read. Errors:
  * CKPT_E_NOTFOUND, CKPT_E_IO, CKPT_E_FORMAT (foreign file), CKPT_E_CORRUPT, CKPT_E_UNSUPPORTED, CKPT_E_LIMIT. The
- * message begins with `path`. A file must not be shortened while it is open: ckpt itself never changes a published file.
+ * message begins with `path`. A file must not be shortened while it is open: ckpt itself never changes a published
+ * file.
  */
 CKPT_API ckpt_status ckpt_checkpoint_open(ckpt_checkpoint **out, const char *path, const ckpt_open_options *options,
                                           ckpt_error *err);
 CKPT_API void ckpt_checkpoint_close(ckpt_checkpoint *cp);
 
-/* "torch-zip", "torchscript", "torch-legacy" (before 1.6), "torch-tar" (0.1), "torch-dcp", "safetensors", "sharded", "pickle" */
+/* "torch-zip", "torchscript", "torch-legacy" (before 1.6), "torch-tar" (0.1), "torch-dcp", "safetensors", "sharded",
+ * "pickle" */
 CKPT_API const char *ckpt_checkpoint_format(const ckpt_checkpoint *cp);
 CKPT_API uint64_t ckpt_checkpoint_bytes(const ckpt_checkpoint *cp); /* size of the file, or of all files */
 
@@ -788,9 +796,10 @@ CKPT_API ckpt_value *ckpt_checkpoint_root(const ckpt_checkpoint *cp);
 CKPT_API ckpt_value *ckpt_checkpoint_metadata(const ckpt_checkpoint *cp);
 
 /*
- * Reads every record once and compares its CRC-32, then the indices of sparse and nested tensors, the scales of quantised
- * ones and the lengths of numpy arrays. CKPT_E_CORRUPT names the record and its byte, or the path. The formats before
- * 1.6 have no checksums; of them every save in the file is read, also the one that is cut off at its end.
+ * Reads every record once and compares its CRC-32, then the indices of sparse and nested tensors, the scales of
+ * quantised ones and the lengths of numpy arrays. CKPT_E_CORRUPT names the record and its byte, or the path. The
+ * formats before 1.6 have no checksums; of them every save in the file is read, also the one that is cut off at its
+ * end.
  */
 CKPT_API ckpt_status ckpt_checkpoint_verify(const ckpt_checkpoint *cp, ckpt_error *err);
 
