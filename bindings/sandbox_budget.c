@@ -130,7 +130,7 @@ static int64_t price(const ckpt_sandbox *s) {
  * since setting it walks all active calls.
  */
 static void arm(ckpt_sandbox *s, int64_t left) {
-  static const int intervals[] = {CELL, 500, 250, 125, 25, 5, 1};
+  static const int intervals[] = {CELL, 100, 10, 1};
   int64_t most = (left / 2 + SLACK_NS) / price(s);
   size_t i = 0;
   while (intervals[i] > 1 && (intervals[i] > most || s->cell % intervals[i] != 0)) i++;
