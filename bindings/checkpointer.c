@@ -9,6 +9,10 @@
 
 #include "load_report.h"
 
+#define POLICY_MEMORY ((size_t)256 << 20)
+#define LOAD_STEPS UINT64_C(1000000000)
+#define LOAD_DEADLINE 60000
+
 void ckpt_log(const ckpt_checkpointer *cp, ckpt_log_level level, const char *format, ...) {
   char line[1024];
   va_list args;
@@ -68,7 +72,14 @@ static char *directory_of(const char *path) {
 static ckpt_status open_policy(ckpt_checkpointer *cp, const ckpt_checkpointer_options *o, ckpt_error *err) {
   char *base = directory_of(cp->policy);
   if (base == NULL) return ckpt_fail_nomem(err, strlen(cp->policy) + 1);
-  ckpt_sandbox_options so = {o->policy_memory, o->policy_steps, base, ckpt_embedded_files, policy_print, cp};
+  ckpt_sandbox_options so = {.memory_limit = o->policy_memory != 0 ? o->policy_memory : POLICY_MEMORY,
+                             .budget = {o->policy_steps, o->policy_deadline},
+                             .base_dir = base,
+                             .embedded = ckpt_embedded_files,
+                             .print = policy_print,
+                             .user = cp};
+  cp->load_budget = (ckpt_sandbox_budget){o->policy_load_steps != 0 ? o->policy_load_steps : LOAD_STEPS,
+                                          o->policy_load_deadline != 0 ? o->policy_load_deadline : LOAD_DEADLINE};
   ckpt_status st = ckpt_sandbox_new(&cp->sandbox, &so, err);
   free(base);
   if (st == CKPT_OK) st = ckpt_open_policy_library(cp->sandbox, err);
@@ -153,6 +164,7 @@ void ckpt_checkpointer_close(ckpt_checkpointer *cp) {
   ckpt_strings_free(&cp->option_names);
   ckpt_strings_free(&cp->option_values);
   ckpt_load_record_free(cp->record);
+  ckpt_strings_free(&cp->told);
   for (size_t i = 0; i < cp->n_metrics; i++) free(cp->metrics[i].name);
   free(cp->metrics);
   free(cp->metric_epochs);

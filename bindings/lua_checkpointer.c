@@ -73,6 +73,9 @@ static int new_checkpointer(lua_State *L) {
                                  .rank = (int)integer_field(L, "rank"),
                                  .policy_memory = (size_t)integer_field(L, "policy_memory"),
                                  .policy_steps = (uint64_t)integer_field(L, "policy_steps"),
+                                 .policy_deadline = (uint64_t)integer_field(L, "policy_deadline"),
+                                 .policy_load_steps = (uint64_t)integer_field(L, "policy_load_steps"),
+                                 .policy_load_deadline = (uint64_t)integer_field(L, "policy_load_deadline"),
                                  .log = keep_line};
   lua_getfield(L, 1, "auto_resume");
   o.auto_resume = lua_isnil(L, -1) || lua_toboolean(L, -1);

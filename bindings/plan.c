@@ -8,6 +8,7 @@
 
 #include "lua_types.h"
 #include "plan_read.h"
+#include "value.h"
 
 typedef struct question {
   ckpt_checkpointer *cp;
@@ -111,7 +112,8 @@ static void read_extra(question *q, lua_State *L, int plan, ckpt_save_plan *out)
   lua_getfield(L, plan, "extra");
   if (!lua_isnil(L, -1)) {
     if (!lua_istable(L, -1)) ckpt_plan_nonsense(L, "extra", "a table");
-    ckpt_plan_must(L, ckpt_document_new(&out->extra, &q->err), &q->err);
+    size_t limit = ckpt_sandbox_expect_document(L);
+    ckpt_plan_must(L, ckpt_document_make(&out->extra, limit, &q->err), &q->err);
     ckpt_value *root = ckpt_lua_to_value(L, -1, out->extra);
     if (ckpt_value_kind(root) != CKPT_DICT && ckpt_value_count(root) > 0)
       luaL_error(L, "the plan's 'extra' must be a dict");
@@ -201,7 +203,8 @@ static int ask_save(lua_State *L) {
 static ckpt_status ask(question *q, lua_CFunction how, ckpt_error *err) {
   CKPT_TRY(ckpt_read_rules(q->cp, err));
   CKPT_TRY(ckpt_run_view_read(&q->view, q->cp, err));
-  ckpt_status st = ckpt_sandbox_call(q->cp->sandbox, how, q, err);
+  const ckpt_sandbox_budget *budget = how == ask_load ? &q->cp->load_budget : NULL;
+  ckpt_status st = ckpt_sandbox_call_with(q->cp->sandbox, budget, how, q, err);
   ckpt_close_source(ckpt_sandbox_state(q->cp->sandbox));
   ckpt_run_view_free(&q->view);
   return st;

@@ -65,6 +65,7 @@ static void read_assignment(lua_State *L, ckpt_load_plan *out) {
   if (push_expression(L, t, a->to)) {
     if (ckpt_lua_read_expr(&a->expr, L, -1, &err) != CKPT_OK)
       luaL_error(L, "assignment to '%s': %s", a->to, err.message);
+    ckpt_sandbox_copy_out(L, a->expr->nodes * sizeof(ckpt_expr_node) + a->expr->integers * sizeof(int64_t));
     ckpt_expr_keys(a->expr, add_source, &s);
   } else {
     add_source(&s, lua_tostring(L, -1));

@@ -16,6 +16,7 @@ char *ckpt_plan_copy(lua_State *L, const char *field) {
   if (lua_type(L, -1) != LUA_TSTRING) ckpt_plan_nonsense(L, field, "a string");
   const char *s = lua_tolstring(L, -1, &n);
   if (memchr(s, '\0', n) != NULL) luaL_error(L, "the plan's '%s' holds a NUL byte", field);
+  ckpt_sandbox_copy_out(L, n + 1);
   char *copy = strdup(s);
   if (copy == NULL) luaL_error(L, "out of memory");
   return copy;
@@ -48,6 +49,7 @@ void ckpt_plan_strings(lua_State *L, int t, const char *field, ckpt_strings *out
   for (lua_Integer i = 1; i <= n; i++) {
     lua_rawgeti(L, -1, i);
     if (lua_type(L, -1) != LUA_TSTRING) ckpt_plan_nonsense(L, field, "a list of strings");
+    ckpt_sandbox_copy_out(L, lua_rawlen(L, -1) + sizeof(char *));
     ckpt_plan_must(L, ckpt_strings_add(out, lua_tostring(L, -1), strlen(lua_tostring(L, -1)), &err), &err);
     lua_pop(L, 1);
   }
@@ -55,6 +57,7 @@ void ckpt_plan_strings(lua_State *L, int t, const char *field, ckpt_strings *out
 }
 
 void *ckpt_plan_grow(lua_State *L, void **items, size_t *n, size_t *capacity, size_t size) {
+  ckpt_sandbox_copy_out(L, size);
   if (*n == *capacity) {
     size_t more = *capacity == 0 ? 16 : *capacity * 2;
     void *bigger = realloc(*items, more * size);

@@ -11,6 +11,7 @@
  *   run_ask.c       further questions to the policy: is a save due, what is kept, what may go
  *   run_save.c      save plan, publish, aliases, ledger, retirement
  *   run_async.c     the same in a thread of its own, from a snapshot (run_snapshot.c)
+ *   run_trust.c     what becomes of a policy that fails
  *   run_model.c     a run's directory in memory, for saves that are only played
  *   run_prune.c     removing what no pool wants, pins
  */
@@ -79,9 +80,10 @@ struct ckpt_checkpointer {
   void (*log)(void *user, ckpt_log_level level, const char *line);
   void *log_user;
   ckpt_sandbox *sandbox;
-  int policy_ref;   /* the policy's table in the sandbox's registry */
-  char *rules_path; /* the rule file that the option `map` names, NULL: none; */
-  int rules_ref;    /* and what it returned */
+  int policy_ref;                  /* the policy's table in the sandbox's registry */
+  char *rules_path;                /* the rule file that the option `map` names, NULL: none; */
+  int rules_ref;                   /* and what it returned */
+  ckpt_sandbox_budget load_budget; /* of plan_load */
   ckpt_slot **slots;
   size_t n_slots, slot_capacity;
   ckpt_strmap slot_index;  /* "group\npath" */
@@ -95,14 +97,28 @@ struct ckpt_checkpointer {
   int64_t clock, now;    /* clock: the time that was set, INT64_MIN: the system's; now: of the call that is under way */
   atomic_bool requested; /* by ckpt_request_save, perhaps in a signal handler */
   bool signal, final;    /* this save was requested; it is the last */
-  int policy_failures;
   ckpt_load_record *record;    /* of the last load; NULL: none */
   struct ckpt_save_plan *done; /* what the last save did */
+  int policy_failures;         /* CKPT_POLICY_FAILURES once the policy is set aside */
+  int failures_in_row[3];      /* by ckpt_asked */
+  ckpt_strings told;           /* causes that have been reported */
 };
 
 /* ckpt_checkpointer_open with a table of its own below the run's directory; NULL: the system's. See io.h. */
 ckpt_status ckpt_checkpointer_open_io(ckpt_checkpointer **out, const ckpt_checkpointer_options *options,
                                       const ckpt_io *io, ckpt_error *err);
+
+/* ---- a policy that fails during training (run_trust.c) ---- */
+
+#define CKPT_POLICY_FAILURES 3
+
+typedef enum ckpt_asked { CKPT_ASKED_SAVE, CKPT_ASKED_BEST, CKPT_ASKED_DUE } ckpt_asked;
+
+/* Notes that a function of the policy has worked, or why it has not; the save is made all the same. */
+void ckpt_policy_worked(ckpt_checkpointer *cp, ckpt_asked what);
+void ckpt_policy_failed(ckpt_checkpointer *cp, ckpt_asked what, const char *message);
+
+/* ---- slots ---- */
 
 /* The slot of a path in a group, or NULL. */
 ckpt_slot *ckpt_slot_find(const ckpt_checkpointer *cp, const char *group, const char *path);

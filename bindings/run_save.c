@@ -7,8 +7,6 @@
 
 #include "run.h"
 
-enum { MAX_POLICY_FAILURES = 3 };
-
 /* ---- the plan, or what is done without one ---- */
 
 static ckpt_status fallback_plan(ckpt_save_plan *plan, const ckpt_checkpointer *cp, ckpt_error *err) {
@@ -46,22 +44,18 @@ static ckpt_status ask_policy(ckpt_save_plan *plan, ckpt_checkpointer *cp, bool 
 
 static ckpt_status make_plan(ckpt_save_plan *plan, ckpt_checkpointer *cp, bool best, ckpt_error *err) {
   ckpt_error here = {0};
-  if (cp->policy_failures >= MAX_POLICY_FAILURES) return fallback_plan(plan, cp, err);
+  ckpt_asked what = best ? CKPT_ASKED_BEST : CKPT_ASKED_SAVE;
+  if (cp->policy_failures >= CKPT_POLICY_FAILURES) return fallback_plan(plan, cp, err);
   ckpt_status st = ask_policy(plan, cp, best, &here);
   if (st == CKPT_OK) {
-    cp->policy_failures = 0;
+    ckpt_policy_worked(cp, what);
     return CKPT_OK;
   }
   if (st == CKPT_E_IO) { /* the directory itself, not the policy */
     if (err != NULL) *err = here;
     return st;
   }
-  cp->policy_failures++;
-  ckpt_log(cp, CKPT_LOG_WARNING, "%s: checkpoint saved, nothing deleted", here.message);
-  if (cp->policy_failures == MAX_POLICY_FAILURES)
-    ckpt_log(cp, CKPT_LOG_WARNING,
-             "the policy has failed %d times in a row and is set aside: every save is kept from now on",
-             MAX_POLICY_FAILURES);
+  ckpt_policy_failed(cp, what, here.message);
   return fallback_plan(plan, cp, err);
 }
 
@@ -218,12 +212,15 @@ static ckpt_status plan_and_do(ckpt_checkpointer *cp, bool best, bool *improved,
 static ckpt_status ask_due(bool *due, char **why, ckpt_checkpointer *cp, ckpt_error *err) {
   ckpt_error here = {0};
   *due = true;
-  if (cp->policy_failures >= MAX_POLICY_FAILURES) return CKPT_OK;
+  if (cp->policy_failures >= CKPT_POLICY_FAILURES) return CKPT_OK;
   ckpt_status st = ckpt_ask_due(due, why, cp, &here);
-  if (st == CKPT_OK) return CKPT_OK;
+  if (st == CKPT_OK) {
+    ckpt_policy_worked(cp, CKPT_ASKED_DUE);
+    return CKPT_OK;
+  }
   *due = true;
   if (st != CKPT_E_IO) {
-    ckpt_log(cp, CKPT_LOG_WARNING, "%s: taken for due", here.message);
+    ckpt_policy_failed(cp, CKPT_ASKED_DUE, here.message);
     return CKPT_OK;
   }
   if (err != NULL) *err = here;

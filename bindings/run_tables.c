@@ -179,6 +179,15 @@ static void set_values(lua_State *L, const ckpt_checkpointer *cp) {
   lua_setfield(L, -2, "values");
 }
 
+/* What one tensor of a state dict takes, and the steps that making it is worth. */
+enum { ENTRY_BYTES = 400, ENTRY_STEPS = 8 };
+
+/* Before n tensors are added to the state dict on the top. */
+static void expect_entries(lua_State *L, size_t n) {
+  ckpt_sandbox_charge(L, n * ENTRY_STEPS);
+  ckpt_lua_hold(L, -1, n * ENTRY_BYTES);
+}
+
 /* Adds name -> meta tensor of the same dtype and shape. */
 static void add_meta(lua_State *L, ckpt_state_dict *sd, const char *name, const ckpt_tensor *t) {
   ckpt_error err;
@@ -197,6 +206,7 @@ static ckpt_state_dict *push_state_dict(lua_State *L) {
 
 static void set_model(lua_State *L, const ckpt_checkpointer *cp) {
   ckpt_state_dict *sd = push_state_dict(L);
+  expect_entries(L, cp->n_slots);
   for (size_t i = 0; i < cp->n_slots; i++) {
     const ckpt_slot *s = cp->slots[i];
     if (s->kind == CKPT_SLOT_TENSOR && strcmp(s->group, "model") == 0) add_meta(L, sd, s->path, s->tensor);
@@ -342,6 +352,7 @@ static int source_state_dict(lua_State *L) {
   const ckpt_value *v = ckpt_value_at(ckpt_checkpoint_root(source), path);
   if (v == NULL || v->kind != CKPT_DICT) return 0;
   ckpt_state_dict *sd = push_state_dict(L);
+  expect_entries(L, ckpt_value_pair_count(v));
   for (size_t i = 0; i < ckpt_value_pair_count(v); i++) {
     const ckpt_value *key = ckpt_value_pair_key(v, i);
     const ckpt_tensor *t = ckpt_value_tensor(ckpt_value_pair_value(v, i));
@@ -379,14 +390,57 @@ void ckpt_push_source(lua_State *L, const ckpt_checkpoint *source, const char *f
 
 /* ---- the policy's `ckpt` ---- */
 
-static int open_library(lua_State *L) {
+static void unhold(void *user, size_t bytes) { ckpt_sandbox_unhold(user, bytes); }
+
+static int refuse_change(lua_State *L) {
+  return luaL_error(L, "a policy cannot change a state dict: it says what shall be done");
+}
+
+/* The types of a policy: what tells of names, shapes and dtypes, and nothing that makes, reads or changes a tensor. */
+static void open_policy_types(lua_State *L) {
+  static const char *const methods[] = {"stride", "is_contiguous", "is_meta"};
+  ckpt_lua_meter meter = {ckpt_sandbox_hold, unhold, ckpt_sandbox_of(L)};
+  ckpt_lua_set_meter(L, &meter);
   ckpt_lua_open_types(L);
+  luaL_getmetatable(L, CKPT_T_TENSOR);
+  lua_newtable(L);
+  lua_getfield(L, -2, "__methods");
+  for (size_t i = 0; i < CKPT_COUNTOF(methods); i++) {
+    lua_getfield(L, -1, methods[i]);
+    lua_setfield(L, -3, methods[i]);
+  }
+  lua_pop(L, 1);
+  lua_setfield(L, -2, "__methods");
+  luaL_getmetatable(L, CKPT_T_STATE_DICT);
+  lua_pushcfunction(L, refuse_change);
+  lua_setfield(L, -2, "__newindex");
+  lua_pop(L, 2);
+}
+
+/* Steps for a list of names: what aligning them may read. Every entry counts, also a name that is there twice. */
+static void charge_names(lua_State *L, int index) {
+  luaL_checktype(L, index, LUA_TTABLE);
+  for (lua_Unsigned i = 1, n = lua_rawlen(L, index); i <= n; i++) {
+    lua_rawgeti(L, index, (lua_Integer)i);
+    ckpt_sandbox_charge(L, 8 + (lua_type(L, -1) == LUA_TSTRING ? (uint64_t)lua_rawlen(L, -1) : 0));
+    lua_pop(L, 1);
+  }
+}
+
+static int policy_align(lua_State *L) {
+  charge_names(L, 1);
+  charge_names(L, 2);
+  return ckpt_lua_align(L);
+}
+
+static int open_library(lua_State *L) {
+  open_policy_types(L);
   const ckpt_checkpoint **cell = lua_newuserdatauv(L, sizeof *cell, 0);
   *cell = NULL;
   lua_rawsetp(L, LUA_REGISTRYINDEX, &source_key);
   ckpt_sandbox_push_env(L);
   lua_newtable(L);
-  lua_pushcfunction(L, ckpt_lua_align);
+  lua_pushcfunction(L, policy_align);
   lua_setfield(L, -2, "align");
   lua_pushcfunction(L, ckpt_lua_policy_infer);
   lua_setfield(L, -2, "infer");

@@ -78,14 +78,14 @@ local function take(digest, entry)
   for _, name in ipairs(entry.aliases or {}) do digest.aliases[name] = true end
 end
 
--- A ledger only grows: of one that was seen before, only what is new is read.
-local digests = setmetatable({}, { __mode = "k" })
+-- A ledger only grows: of the one that was seen last, only what is new is read.
+local last_ledger, last_digest
 
 local function digest_of(run)
   local ledger = run.ledger
-  local digest = digests[ledger]
-  if not digest or digest.n > #ledger then digest = new_digest() end
-  digests[ledger] = digest
+  local digest = ledger == last_ledger and last_digest or new_digest()
+  if digest.n > #ledger then digest = new_digest() end
+  last_ledger, last_digest = ledger, digest
   for i = digest.n + 1, #ledger do take(digest, ledger[i]) end
   digest.n = #ledger
   return digest

@@ -41,8 +41,16 @@ typedef struct ckpt_checkpointer_options {
   bool auto_resume;       /* resume from `dir` when it holds a checkpoint */
   int rank;               /* only rank 0 locks the directory, writes and logs */
   const char *const *set; /* NULL-terminated "key=value" strings: the policy's run.options; NULL: none */
-  size_t policy_memory;   /* bytes of the policy's Lua state; 0: 64 MiB */
-  uint64_t policy_steps;  /* Lua instructions of one policy call; 0: 50 million */
+  /*
+   * What one call of the policy may use. Steps are Lua instructions and what library functions charge for their work,
+   * the same on every machine; the deadline is milliseconds of CPU time, for what is one step and yet long. A plan_load
+   * looks at every tensor and has a budget of its own.
+   */
+  size_t policy_memory;          /* bytes of the policy's Lua state and what belongs to it; 0: 256 MiB */
+  uint64_t policy_steps;         /* 0: 50 million */
+  uint64_t policy_deadline;      /* 0: 2,000 ms */
+  uint64_t policy_load_steps;    /* 0: 1,000 million */
+  uint64_t policy_load_deadline; /* 0: 60,000 ms */
   void (*log)(void *user, ckpt_log_level level, const char *line); /* NULL: silent. `line` has no newline */
   void *log_user;
   uint64_t async_memory;   /* bytes that snapshots of saves under way may take; less than two: one at a time */
