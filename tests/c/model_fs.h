@@ -223,11 +223,13 @@ static inline ssize_t model_pread(void *ctx, int fd, void *data, size_t size, of
   return pread(fd, data, size, at);
 }
 
+enum { MODEL_WRITE = 200 }; /* bytes at a time: the power may go in the middle of what was one write */
+
 static inline ssize_t model_write(void *ctx, int fd, const void *data, size_t size) {
   model_fs *fs = model_of(ctx);
   model_file *f = &fs->files[fs->fds[fd] - 1];
   size_t before = (fcntl(fd, F_GETFL) & O_APPEND) ? model_size(f) : (size_t)lseek(fd, 0, SEEK_CUR);
-  ssize_t n = write(fd, data, size);
+  ssize_t n = write(fd, data, size < MODEL_WRITE ? size : MODEL_WRITE);
   if (n > 0) model_mark(f, before, (size_t)n);
   if (n > 0) model_changed(fs);
   return n;
@@ -368,7 +370,7 @@ static inline void model_init(model_fs *fs, uint64_t seed) {
   fs->io = (ckpt_io){fs,           model_openat,    model_close,     model_pread,   model_write,
                      model_fsync,  model_fallocate, model_ftruncate, model_clone,   model_link_fd,
                      model_linkat, model_renameat,  model_unlinkat,  model_mkdirat, model_fstat,
-                     model_statat, model_list,      model_flock,     model_random};
+                     model_statat, model_list,      model_flock,     model_random,  NULL};
 }
 
 static inline void model_free(model_fs *fs) {
