@@ -19,12 +19,23 @@ static char *candidate_path(const ckpt_checkpointer *cp, const char *file) {
   return path;
 }
 
+static ckpt_status open_whole(ckpt_checkpoint **source, const char *path, ckpt_error *err) {
+  ckpt_checkpoint *cp = NULL;
+  CKPT_TRY(ckpt_checkpoint_open(&cp, path, NULL, err));
+  ckpt_status st = ckpt_checkpoint_verify_to_read(cp, err);
+  if (st == CKPT_OK) {
+    *source = cp;
+    return CKPT_OK;
+  }
+  ckpt_checkpoint_close(cp);
+  return ckpt_fail_in(err, st, path);
+}
+
 static ckpt_status try_candidate(ckpt_checkpoint **source, char **path, const ckpt_checkpointer *cp,
                                  const ckpt_candidate *c, ckpt_error *err) {
-  static const ckpt_open_options verify = {.verify = true};
   char *p = candidate_path(cp, c->file);
   if (p == NULL) return ckpt_fail_nomem(err, strlen(c->file) + strlen(cp->path) + 2);
-  ckpt_status st = ckpt_checkpoint_open(source, p, &verify, err);
+  ckpt_status st = open_whole(source, p, err);
   if (st == CKPT_OK)
     *path = p;
   else

@@ -12,7 +12,7 @@
 
 #include <stdlib.h>
 
-enum { AHEAD = 12 }; /* names to ask the memory for in advance */
+enum { AHEAD = 64 }; /* names to ask the memory for in advance */
 
 typedef struct name {
   const char *end; /* behind the last byte */
@@ -44,7 +44,7 @@ static void swap(name *a, name *b) {
 static void load_keys(name *names, group g) {
   name *first = names + g.first;
   for (size_t i = 0; i < g.n; i++) {
-    if (i + AHEAD < g.n) __builtin_prefetch(first[i + AHEAD].end - (ptrdiff_t)g.depth - 1);
+    if (i + AHEAD < g.n) __builtin_prefetch(first[i + AHEAD].end - (ptrdiff_t)g.depth - 8);
     first[i].key = key_at(&first[i], g.depth);
   }
 }

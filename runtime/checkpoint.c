@@ -231,7 +231,10 @@ ckpt_status ckpt_checkpoint_check_contents(const ckpt_checkpoint *cp, ckpt_error
   return ckpt_value_check(ckpt_document_root(cp->doc), err);
 }
 
-ckpt_status ckpt_checkpoint_verify(const ckpt_checkpoint *cp, ckpt_error *err) {
-  if (cp->zip != NULL) CKPT_TRY(ckpt_zip_check_all(cp->zip, err));
+static ckpt_status verify(const ckpt_checkpoint *cp, bool keep, ckpt_error *err) {
+  if (cp->zip != NULL) CKPT_TRY(ckpt_zip_check_all(cp->zip, keep, err));
   return ckpt_checkpoint_check_contents(cp, err);
 }
+
+ckpt_status ckpt_checkpoint_verify(const ckpt_checkpoint *cp, ckpt_error *err) { return verify(cp, false, err); }
+ckpt_status ckpt_checkpoint_verify_to_read(const ckpt_checkpoint *cp, ckpt_error *err) { return verify(cp, true, err); }

@@ -12,9 +12,12 @@
 ckpt_status ckpt_checkpoint_open_mapping(ckpt_checkpoint **out, ckpt_mapping *map, const char *name,
                                          const ckpt_open_options *options, ckpt_error *err);
 
+/* As ckpt_checkpoint_verify, for who reads all of the file next: its pages stay mapped. The message has no path. */
+ckpt_status ckpt_checkpoint_verify_to_read(const ckpt_checkpoint *cp, ckpt_error *err);
+
 /*
- * Writes `root` as file `name` of an open directory: temporary file, sync, read back (directory and pickle must parse),
- * name, sync of the directory. *bytes gets the size (may be NULL).
+ * Writes `root` as file `name` of an open directory: temporary file, sync, read back (save.c says how), name, sync of
+ * the directory. *bytes gets the size (may be NULL).
  */
 ckpt_status ckpt_checkpoint_publish(ckpt_dir *dir, const char *name, const ckpt_value *root, uint64_t *bytes,
                                     ckpt_error *err);

@@ -22,7 +22,6 @@ typedef struct ckpt_io {
   ssize_t (*pread)(void *ctx, int fd, void *data, size_t size, off_t at);
   ssize_t (*write)(void *ctx, int fd, const void *data, size_t size);
   int (*fsync)(void *ctx, int fd);
-  int (*direct)(void *ctx, int fd, bool on); /* fcntl O_DIRECT; NULL: never */
   int (*fallocate)(void *ctx, int fd, int mode, off_t at, off_t size);
   int (*ftruncate)(void *ctx, int fd, off_t size);
   int (*clone)(void *ctx, int to, int from);                    /* ioctl FICLONE */
@@ -38,6 +37,7 @@ typedef struct ckpt_io {
   int (*flock)(void *ctx, int fd); /* LOCK_EX | LOCK_NB */
   int (*lease)(void *ctx, int fd); /* F_SETLEASE, F_WRLCK, and back: 0 if no other descriptor or mapping has the file */
   ssize_t (*random)(void *ctx, void *data, size_t size);
+  int (*direct)(void *ctx, int fd, bool on); /* fcntl O_DIRECT; NULL: never */
 } ckpt_io;
 
 /* The system's own calls. */

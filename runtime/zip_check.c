@@ -33,6 +33,7 @@ typedef struct check {
   piece *pieces;
   group *groups;
   size_t n, n_groups;
+  bool keep;
 } check;
 
 static uint32_t times(uint32_t a, uint32_t b) {
@@ -105,7 +106,7 @@ static void sum_group(void *context, size_t i) {
     p->crc = libdeflate_crc32(0, bytes_of(c, p), p->n);
   }
   const unsigned char *from = bytes_of(c, &c->pieces[g->first]), *to = bytes_of(c, last) + last->n;
-  if (from < to) ckpt_mapping_forget(ckpt_zip_mapping(c->zip), from, (size_t)(to - from));
+  if (from < to && !c->keep) ckpt_mapping_forget(ckpt_zip_mapping(c->zip), from, (size_t)(to - from));
 }
 
 /* The pieces of record i, which begin at *at. */
@@ -128,14 +129,14 @@ static ckpt_status compare(const check *c, ckpt_error *err) {
   return CKPT_OK;
 }
 
-ckpt_status ckpt_zip_check_all(ckpt_zip *z, ckpt_error *err) {
+ckpt_status ckpt_zip_check_all(ckpt_zip *z, bool keep, ckpt_error *err) {
   size_t n = 0, bytes = 0;
   for (size_t i = 0; i < ckpt_zip_count(z); i++) {
     const ckpt_zip_entry *e = ckpt_zip_entry_at(z, i);
     n += pieces_of(e);
     if (is_piecewise(e)) bytes += (size_t)e->size;
   }
-  check c = {z, malloc((n + 1) * sizeof *c.pieces), malloc((n + 1) * sizeof *c.groups), 0, 0};
+  check c = {z, malloc((n + 1) * sizeof *c.pieces), malloc((n + 1) * sizeof *c.groups), 0, 0, keep};
   ckpt_status st = CKPT_OK;
   if (c.pieces == NULL || c.groups == NULL) CKPT_GO(ckpt_fail_nomem(err, (n + 1) * sizeof *c.pieces));
   cut(&c);

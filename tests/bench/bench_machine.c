@@ -30,7 +30,7 @@ static void *copy_share(void *arg) {
 
 static void copy_shares(const char *from, char *to, size_t n, int threads) {
   pthread_t helpers[64];
-  share shares[64];
+  share shares[64] = {{0}};
   for (int i = 0; i < threads; i++) {
     size_t start = n / (size_t)threads * (size_t)i, end = i == threads - 1 ? n : n / (size_t)threads * (size_t)(i + 1);
     shares[i] = (share){from + start, to + start, end - start};

@@ -223,11 +223,13 @@ static inline ssize_t model_pread(void *ctx, int fd, void *data, size_t size, of
   return pread(fd, data, size, at);
 }
 
+enum { MODEL_WRITE = 200 }; /* bytes at a time: the power may go in the middle of what was one write */
+
 static inline ssize_t model_write(void *ctx, int fd, const void *data, size_t size) {
   model_fs *fs = model_of(ctx);
   model_file *f = &fs->files[fs->fds[fd] - 1];
   size_t before = (fcntl(fd, F_GETFL) & O_APPEND) ? model_size(f) : (size_t)lseek(fd, 0, SEEK_CUR);
-  ssize_t n = write(fd, data, size);
+  ssize_t n = write(fd, data, size < MODEL_WRITE ? size : MODEL_WRITE);
   if (n > 0) model_mark(f, before, (size_t)n);
   if (n > 0) model_changed(fs);
   return n;
@@ -248,13 +250,6 @@ static inline int model_fsync(void *ctx, int fd) {
   }
   model_changed(fs);
   return 0;
-}
-
-/* Past the page cache or through it: what is not synced may be lost either way. */
-static inline int model_direct(void *ctx, int fd, bool on) {
-  (void)ctx, (void)fd, (void)on;
-  errno = EINVAL;
-  return -1;
 }
 
 static inline int model_fallocate(void *ctx, int fd, int mode, off_t at, off_t size) {
@@ -384,7 +379,6 @@ static inline void model_init(model_fs *fs, uint64_t seed) {
                      .pread = model_pread,
                      .write = model_write,
                      .fsync = model_fsync,
-                     .direct = model_direct,
                      .fallocate = model_fallocate,
                      .ftruncate = model_ftruncate,
                      .clone = model_clone,
