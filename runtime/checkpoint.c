@@ -11,6 +11,7 @@
 #include "pth_tar.h"
 #include "safetensors.h"
 #include "shards.h"
+#include "zip_plain.h"
 
 struct ckpt_checkpoint {
   ckpt_document *doc;
@@ -18,6 +19,7 @@ struct ckpt_checkpoint {
   const char *format;
   uint64_t bytes;
   size_t save; /* wanted */
+  ckpt_trust trust;
   ckpt_saves saves;
   const ckpt_save_format *stream; /* NULL: a format of one save to a file */
   ckpt_mapping *map;              /* the file, or the index of a set; NULL for a directory */
@@ -32,6 +34,7 @@ typedef ckpt_status (*reader)(ckpt_checkpoint *cp, ckpt_error *err);
 
 static ckpt_status read_zip(ckpt_checkpoint *cp, ckpt_error *err) {
   CKPT_TRY(ckpt_zip_open(&cp->zip, cp->map, 0, ckpt_mapping_size(cp->map), err));
+  CKPT_TRY(ckpt_zip_check_plain(cp->map, 0, ckpt_mapping_size(cp->map), err));
   return ckpt_pth_read(&cp->doc, &cp->format, cp->zip, err);
 }
 
@@ -136,7 +139,7 @@ static ckpt_status read_set(ckpt_checkpoint *cp, const char *path, ckpt_error *e
 
 static ckpt_status read_dcp(ckpt_checkpoint *cp, const char *dir, ckpt_error *err) {
   cp->format = "torch-dcp";
-  CKPT_TRY(ckpt_dcp_open(&cp->dcp, dir, err));
+  CKPT_TRY(ckpt_dcp_open(&cp->dcp, dir, &cp->trust, err));
   cp->doc = ckpt_document_retain(ckpt_dcp_document(cp->dcp));
   cp->bytes = ckpt_dcp_bytes(cp->dcp);
   return CKPT_OK;
@@ -151,6 +154,8 @@ static ckpt_status open_by(ckpt_checkpoint **out, path_reader read, ckpt_mapping
   if (cp == NULL) return ckpt_fail_nomem(err, sizeof *cp);
   if (map != NULL) cp->map = ckpt_mapping_retain(map);
   cp->save = options == NULL ? 0 : options->save;
+  cp->trust = ckpt_trust_of(options);
+  if (map != NULL) ckpt_mapping_set_trust(map, &cp->trust);
   cp->saves = (ckpt_saves){1, map == NULL ? 0 : ckpt_mapping_size(map)};
   ckpt_status st = read(cp, path, err);
   if (st == CKPT_OK && cp->save >= cp->saves.count) st = ckpt_saves_no_such(cp->save, cp->saves.count, err);
@@ -187,6 +192,15 @@ ckpt_status ckpt_checkpoint_open(ckpt_checkpoint **out, const char *path, const 
                                : open_path(out, index == NULL ? path : index, options, err);
   free(dir);
   free(index);
+  return st;
+}
+
+ckpt_status ckpt_checkpoint_open_memory(ckpt_checkpoint **out, const void *data, size_t size, const char *name,
+                                        const ckpt_open_options *options, ckpt_error *err) {
+  ckpt_mapping *map = NULL;
+  CKPT_TRY(ckpt_mapping_memory(&map, size == 0 ? "" : data, size, err));
+  ckpt_status st = open_by(out, read_file, map, name, name, options, err);
+  ckpt_mapping_release(map);
   return st;
 }
 

@@ -18,6 +18,7 @@ struct ckpt_mapping {
   const unsigned char *data;
   size_t size;
   bool mapped; /* to be unmapped by us */
+  ckpt_trust trust;
 };
 
 static ckpt_status make(ckpt_mapping **out, const void *data, size_t size, bool mapped, ckpt_error *err) {
@@ -27,6 +28,7 @@ static ckpt_status make(ckpt_mapping **out, const void *data, size_t size, bool 
   m->data = data;
   m->size = size;
   m->mapped = mapped;
+  m->trust = ckpt_trust_of(NULL);
   *out = m;
   return CKPT_OK;
 }
@@ -86,5 +88,7 @@ void ckpt_mapping_release(ckpt_mapping *m) {
   free(m);
 }
 
+void ckpt_mapping_set_trust(ckpt_mapping *m, const ckpt_trust *trust) { m->trust = *trust; }
+const ckpt_trust *ckpt_mapping_trust(const ckpt_mapping *m) { return &m->trust; }
 const unsigned char *ckpt_mapping_data(const ckpt_mapping *m) { return m->data; }
 size_t ckpt_mapping_size(const ckpt_mapping *m) { return m->size; }

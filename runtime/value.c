@@ -26,6 +26,8 @@ struct ckpt_document {
   ckpt_value **key_values;
   size_t n_keys, key_capacity;
   ckpt_value none, yes, no, empty_tuple;
+  bool limited;
+  ckpt_limits limits;
 };
 
 /* ---- document ---- */
@@ -63,6 +65,12 @@ void ckpt_document_release(ckpt_document *doc) {
   free(doc);
 }
 
+void ckpt_document_set_limits(ckpt_document *doc, const ckpt_limits *limits) {
+  doc->limits = *limits;
+  doc->limited = true;
+}
+
+const ckpt_limits *ckpt_document_limits(const ckpt_document *doc) { return doc->limited ? &doc->limits : NULL; }
 ckpt_arena *ckpt_document_arena(ckpt_document *doc) { return &doc->arena; }
 ckpt_value *ckpt_document_root(const ckpt_document *doc) { return doc->root; }
 void ckpt_document_set_root(ckpt_document *doc, ckpt_value *root) { doc->root = root; }

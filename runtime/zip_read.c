@@ -19,7 +19,7 @@
 
 #include "strmap.h"
 
-enum { MAX_ENTRIES = 1 << 24, MAX_RATIO = 1032 /* deflate's limit */, DEFLATE_SLACK = 4096 };
+enum { MAX_RATIO = 1032 /* deflate's limit */, DEFLATE_SLACK = 4096 };
 enum { END_SIZE = 22, END64_SIZE = 56, LOCATOR_SIZE = 20, CENTRAL_SIZE = 46, LOCAL_SIZE = 30, MAX_COMMENT = 65535 };
 enum { FLAG_ENCRYPTED = 0x0001, FLAG_PATCH = 0x0020, FLAG_STRONG = 0x0040, FLAG_MASKED = 0x2000 };
 enum { DOS_DIRECTORY = 0x10 };
@@ -305,9 +305,9 @@ static ckpt_status check_overlap(const ckpt_zip *z, ckpt_error *err) {
 
 static ckpt_status read_directory(ckpt_zip *z, ckpt_error *err) {
   zip_int64_t n = zip_get_num_entries(z->zip, 0);
-  if (n < 0 || n > MAX_ENTRIES)
-    return ckpt_fail(err, CKPT_E_LIMIT, -1, "a zip archive of %lld entries, at most %d are read", (long long)n,
-                     MAX_ENTRIES);
+  size_t most = ckpt_zip_trust(z)->limits.entries;
+  if (n < 0 || (size_t)n > most)
+    return ckpt_fail(err, CKPT_E_LIMIT, -1, "a zip archive of %lld entries, at most %zu are read", (long long)n, most);
   CKPT_TRY(find_directory(z, err));
   z->entries = calloc((size_t)n + 1, sizeof *z->entries);
   if (z->entries == NULL) return ckpt_fail_nomem(err, ((size_t)n + 1) * sizeof *z->entries);
@@ -345,6 +345,8 @@ ckpt_zip *ckpt_zip_retain(ckpt_zip *z) {
   atomic_fetch_add_explicit(&z->refs, 1, memory_order_relaxed);
   return z;
 }
+
+const ckpt_trust *ckpt_zip_trust(const ckpt_zip *z) { return ckpt_mapping_trust(z->map); }
 
 void ckpt_zip_release(ckpt_zip *z) {
   if (z == NULL || atomic_fetch_sub_explicit(&z->refs, 1, memory_order_acq_rel) != 1) return;
