@@ -187,10 +187,10 @@ void ckpt_machine_limit(ckpt_machine *m) {
 ckpt_status ckpt_machine_hold(ckpt_machine *m, ckpt_value *to, ckpt_value *item, ckpt_error *err) {
   if (item == NULL) return CKPT_OK;
   item->held = true;
+  m->loose |= to->held; /* so are all cycles: from then on heights are no bounds at all */
   if (item->height < to->height) return CKPT_OK;
-  if (item->height >= m->limits.depth) return too_deep(m, err);
+  if (item->height >= m->limits.depth && !m->loose) return too_deep(m, err);
   if (item->height < ANY_DEPTH) to->height = (uint16_t)(item->height + 1);
-  m->loose |= to->held;
   return CKPT_OK;
 }
 

@@ -29,7 +29,7 @@ typedef struct ckpt_machine {
   bool stopped;
   ckpt_limits limits; /* SIZE_MAX: none */
   size_t opcodes;
-  bool loose; /* a value was filled after it had become part of another: heights are lower bounds */
+  bool loose; /* a value was filled after it had become part of another: heights say nothing */
 } ckpt_machine;
 
 /* fail and at put "name+0xoffset: " before a message; push takes NULL as the failure of the builder that gave it. */

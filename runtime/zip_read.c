@@ -133,7 +133,8 @@ static ckpt_status open_archive(ckpt_zip *z, ckpt_error *err) {
   zip_error_t ze;
   zip_error_init(&ze);
   zip_source_t *src = zip_source_function_create(source, z, &ze);
-  if (src != NULL) z->zip = zip_open_from_source(src, ZIP_RDONLY | ZIP_CHECKCONS, &ze);
+  int check = ckpt_zip_trust(z)->lenient ? 0 : ZIP_CHECKCONS;
+  if (src != NULL) z->zip = zip_open_from_source(src, ZIP_RDONLY | check, &ze);
   ckpt_status st = z->zip == NULL ? open_failed(z, &ze, err) : CKPT_OK;
   if (z->zip == NULL) zip_source_free(src);
   zip_error_fini(&ze);
