@@ -7,6 +7,7 @@
 
 local casting = require "scripts.cli.casting"
 local ckpt = require "ckpt"
+local believe = require "scripts.cli.believe"
 local drop = require "scripts.cli.drop"
 local json = require "scripts.cli.json"
 local run_dir = require "scripts.cli.run_dir"
@@ -66,6 +67,7 @@ function M.declare(command)
   command:option("--metadata", "For a safetensors file or an index."):argname("KEY=VALUE"):count("*")
     :convert(run_dir.pair)
   command:option("--save", "Which of several saves in IN, from 1."):argname("N"):convert(save_number)
+  believe.declare(command)
   command:flag("--json", "One line of JSON.")
 end
 
@@ -276,7 +278,7 @@ function M.run(args)
   if format == "pth" and #args.metadata > 0 and not args.shard_size then
     return status.usage "a .pth file has no place for --metadata"
   end
-  cp, message, code = ckpt.open(args.input, { verify = true, save = args.save })
+  cp, message, code = ckpt.open(args.input, believe.options(args, { verify = true, save = args.save }))
   if not cp then return status.fail(message, code, args.input) end
   if cp.saves > 1 and not args.save then
     return status.usage(("%s holds %d saves: choose one with --save N"):format(args.input, cp.saves))
