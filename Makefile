@@ -124,6 +124,10 @@ check-graphs: $(B)/graphs $(B)/ckpt
 $(B)/graphs: $(patsubst %.c,$(B)/obj/%.o,$(wildcard tests/graphs/*.c)) $(B)/libckpt.a
 	$(CC) $(SANITIZE) $(LDFLAGS) -o $@ $^ $(LIBS)
 
+# Hostile files: what load.c does with each is what its table says (tests/hostile, run by tests/e2e/hostile.sh).
+$(B)/hostile_load: $(B)/obj/tests/hostile/load.o $(B)/libckpt.a
+	$(CC) $(SANITIZE) $(LDFLAGS) -o $@ $^ $(LIBS)
+
 test-c: $(C_TESTS)
 
 # Flags that one test needs stand in its first line: // LDFLAGS: ...

@@ -147,6 +147,12 @@ static ckpt_status read_dcp(ckpt_checkpoint *cp, const char *dir, ckpt_error *er
 
 typedef ckpt_status (*path_reader)(ckpt_checkpoint *cp, const char *path, ckpt_error *err);
 
+/* A value of the wrong kind, size or shape is the caller's fault elsewhere; in a file it is the file's. */
+static ckpt_status corrupt(ckpt_error *err) {
+  if (err != NULL) err->status = CKPT_E_CORRUPT;
+  return CKPT_E_CORRUPT;
+}
+
 /* `name` begins messages; the reader gets `path`. */
 static ckpt_status open_by(ckpt_checkpoint **out, path_reader read, ckpt_mapping *map, const char *path,
                            const char *name, const ckpt_open_options *options, ckpt_error *err) {
@@ -160,6 +166,7 @@ static ckpt_status open_by(ckpt_checkpoint **out, path_reader read, ckpt_mapping
   ckpt_status st = read(cp, path, err);
   if (st == CKPT_OK && cp->save >= cp->saves.count) st = ckpt_saves_no_such(cp->save, cp->saves.count, err);
   if (st == CKPT_OK && options != NULL && options->verify) st = ckpt_checkpoint_verify(cp, err);
+  if (st == CKPT_E_TYPE || st == CKPT_E_RANGE || st == CKPT_E_SHAPE) st = corrupt(err);
   if (st != CKPT_OK) {
     ckpt_checkpoint_close(cp);
     return ckpt_fail_in(err, st, name);
