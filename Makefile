@@ -39,7 +39,8 @@ HEADERS  := runtime/include/ckpt/ckpt.h bindings/include/ckpt/checkpointer.h
 .DELETE_ON_ERROR:
 .SUFFIXES:
 .PHONY: all help deps run test test-c test-lua test-e2e check-graphs lint format asan check-asan install uninstall check-install \
-        print-installed test-units bench-align clean
+        print-installed test-units bench-align clean \
+        fuzz fuzzers fuzz-asan fuzz-msan fuzz-cov check-corpus fuzz-coverage check-splice check-flips
 
 all: $(B)/libckpt.a $(B)/$(SONAME) $(B)/libckpt.so $(B)/ckpt.so $(B)/ckpt $(B)/trainer $(B)/graphs
 
@@ -51,6 +52,9 @@ help:
 	@echo 'make check-graphs  N=10000 random object graphs each way between ckpt and Python, from seed SEED=1 on'
 	@echo 'make lint          luacheck, clang-format, clang-tidy, cppcheck, headers alone under strict flags'
 	@echo 'make asan          everything under AddressSanitizer and UBSan in build/asan; make check-asan tests it'
+	@echo 'make fuzz          every fuzz target for TIME=60 seconds; TARGETS="fuzz_pickle ..." chooses, KEEP=1 keeps what was learnt'
+	@echo 'make check-corpus  seeds and corpus once through every target, under ASan+UBSan and MSan; fuzz-coverage measures it'
+	@echo 'make check-splice  seeds cut and overwritten at every byte, LOADS=100000 of them; check-flips: every bit of a file'
 	@echo 'make install       into prefix ($(prefix)), below DESTDIR; uninstall takes it away; check-install tests both'
 	@echo 'make bench-align   time of suffix alignment at 1k, 3k, 10k, 30k keys beside the quadratic reference'
 	@echo 'make clean         remove build/'
@@ -125,7 +129,7 @@ $(B)/graphs: $(patsubst %.c,$(B)/obj/%.o,$(wildcard tests/graphs/*.c)) $(B)/libc
 	$(CC) $(SANITIZE) $(LDFLAGS) -o $@ $^ $(LIBS)
 
 # Hostile files: what load.c does with each is what its table says (tests/hostile, run by tests/e2e/hostile.sh).
-$(B)/hostile_load: $(B)/obj/tests/hostile/load.o $(B)/libckpt.a
+$(B)/hostile_%: $(B)/obj/tests/hostile/%.o $(B)/libckpt.a
 	$(CC) $(SANITIZE) $(LDFLAGS) -o $@ $^ $(LIBS)
 
 test-c: $(C_TESTS)
@@ -142,6 +146,54 @@ asan:
 
 check-asan: asan
 	@B=$(B)/asan SANITIZED=1 SANITIZE='$(ASAN)' bash tests/run.sh c lua e2e
+
+# ---- fuzzing: every tests/fuzz/fuzz_*.c is a target, any other .c there but replay.c is a part of all ----
+
+FUZZERS    := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
+FUZZ_PARTS := $(filter-out tests/fuzz/fuzz_%.c tests/fuzz/replay.c,$(wildcard tests/fuzz/*.c))
+FUZZ_MAIN  ?= tests/fuzz/replay.c
+FUZZ_ASAN  := -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
+FUZZ_MSAN  := -fsanitize=memory -fsanitize-memory-track-origins -fno-omit-frame-pointer
+FUZZ_COV   := -fprofile-instr-generate -fcoverage-mapping
+FUZZ_MAKE   = $(MAKE) --no-print-directory CC=clang CFLAGS='-O1 -g'
+TIME       ?= 60
+
+# Called with B, SANITIZE and FUZZ_LINK of one of the builds below.
+fuzzers: $(addprefix $(B)/,$(FUZZERS))
+$(B)/fuzz_%: $(B)/obj/tests/fuzz/fuzz_%.o $(patsubst %.c,$(B)/obj/%.o,$(FUZZ_PARTS) $(FUZZ_MAIN)) $(B)/libckpt.a
+	$(CC) $(SANITIZE) $(FUZZ_LINK) -o $@ $^ $(LUA_LIBS) $(LIBS)
+
+fuzz-asan:
+	+@$(FUZZ_MAKE) B=$(B)/fuzz/asan SANITIZE='$(FUZZ_ASAN)' FUZZ_LINK=-fsanitize=fuzzer FUZZ_MAIN= fuzzers
+fuzz-msan:
+	+@$(FUZZ_MAKE) B=$(B)/fuzz/msan SANITIZE='$(FUZZ_MSAN)' fuzzers
+fuzz-cov:
+	+@$(FUZZ_MAKE) B=$(B)/fuzz/cov SANITIZE='$(FUZZ_COV)' fuzzers
+
+fuzz: fuzz-asan
+	@F=$(B)/fuzz TIME=$(TIME) bash tests/fuzz/run.sh fuzz
+check-corpus: fuzz-asan fuzz-msan
+	@F=$(B)/fuzz bash tests/fuzz/run.sh replay
+fuzz-coverage: fuzz-cov
+	@F=$(B)/fuzz bash tests/fuzz/run.sh coverage
+
+$(B)/fuzz/asan/hostile_mutate: fuzz-asan
+	+@$(FUZZ_MAKE) B=$(B)/fuzz/asan SANITIZE='$(FUZZ_ASAN)' $@
+
+# T12: seeds cut and overwritten, under sanitizers; LOADS=0 takes every cut and every byte. T9: bit flips, every FLIPth.
+SEEDS := $(addprefix tests/data/,old/bare_protocol0.pkl old/bare_protocol2.pkl old/bare_protocol5.pkl old/inline_protocol2.pkl \
+           old/legacy_protocol0.pth old/legacy_protocol4.pth old/two_saves.pth old/python2.pth old/views.pth old/tar.pth \
+           safetensors/names.safetensors safetensors/dtypes.safetensors safetensors/metadata.safetensors values.pth module.pth \
+           inside_quantized.pth inside_numpy.pth inside_objects.pth inside_devices.pth dcp/sharded.pth safetensors/dtypes.pth \
+           inside_torch.pth inside_numpy1.pth inside_numpy5.pth optdigits.pth)
+LOADS ?= 0
+FLIP  ?= 1
+check-splice: $(B)/fuzz/asan/hostile_mutate
+	$(B)/fuzz/asan/hostile_mutate splice $(LOADS) $(SEEDS)
+
+check-flips: $(B)/hostile_mutate
+	@mkdir -p $(B)/fuzz
+	$(B)/hostile_mutate flip $(FLIP) $(B)/fuzz/flip.pth
 
 bench-align: $(B)/bench_align
 	@$(B)/bench_align

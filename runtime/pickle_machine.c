@@ -83,7 +83,7 @@ ckpt_status ckpt_machine_top(ckpt_value **out, ckpt_machine *m, ckpt_error *err)
 ckpt_status ckpt_machine_pop_mark(ckpt_value ***items, size_t *n, ckpt_machine *m, ckpt_error *err) {
   if (m->n_marks == 0) return ckpt_machine_fail(m, err, CKPT_E_CORRUPT, "there is no mark on the stack");
   size_t height = m->marks[--m->n_marks];
-  *items = (ckpt_value **)m->stack.items + height;
+  *items = m->stack.items == NULL ? NULL : (ckpt_value **)m->stack.items + height; /* NULL + 0 is undefined */
   *n = m->stack.n - height;
   m->stack.n = height;
   return CKPT_OK;
