@@ -155,7 +155,7 @@ FUZZ_MAIN  ?= tests/fuzz/replay.c
 FUZZ_ASAN  := -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
 FUZZ_MSAN  := -fsanitize=memory -fsanitize-memory-track-origins -fno-omit-frame-pointer
 FUZZ_COV   := -fprofile-instr-generate -fcoverage-mapping
-FUZZ_MAKE   = $(MAKE) --no-print-directory CC=clang CFLAGS='-O1 -g'
+FUZZ_MAKE   = $(MAKE) --no-print-directory CC=clang CFLAGS='-O2 -g'
 TIME       ?= 60
 
 # Called with B, SANITIZE and FUZZ_LINK of one of the builds below.

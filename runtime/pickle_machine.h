@@ -29,6 +29,7 @@ typedef struct ckpt_machine {
   bool stopped;
   ckpt_limits limits; /* SIZE_MAX: none */
   size_t opcodes;
+  size_t frame_end; /* of the frame that op lies in; 0 before the first */
   bool loose; /* a value was filled after it had become part of another: heights say nothing */
 } ckpt_machine;
 

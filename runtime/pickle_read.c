@@ -495,8 +495,10 @@ static ckpt_status op_proto(ckpt_machine *m, ckpt_error *err) {
 static ckpt_status op_frame(ckpt_machine *m, ckpt_error *err) {
   uint64_t length = 0;
   CKPT_TRY(ckpt_machine_take_uint(&length, m, 8, err));
-  return length <= m->size - m->pos ? CKPT_OK
-                                    : ckpt_machine_fail(m, err, CKPT_E_CORRUPT, "a frame longer than the pickle");
+  if (length > m->size - m->pos) return ckpt_machine_fail(m, err, CKPT_E_CORRUPT, "a frame longer than the pickle");
+  if (m->op < m->frame_end) return ckpt_machine_fail(m, err, CKPT_E_CORRUPT, "a frame inside a frame");
+  m->frame_end = m->pos + (size_t)length;
+  return CKPT_OK;
 }
 
 static ckpt_status op_stop(ckpt_machine *m, ckpt_error *err) {
@@ -585,6 +587,11 @@ static const opcode opcodes[256] = {
     [0x98] = op_out_of_band,
 };
 
+/* Readers that take a frame as a buffer of its own would read other opcodes behind it. */
+static ckpt_status straddles(const ckpt_machine *m, ckpt_error *err) {
+  return ckpt_machine_fail(m, err, CKPT_E_CORRUPT, "an opcode that begins in a frame and ends behind it");
+}
+
 static ckpt_status run(ckpt_machine *m, ckpt_error *err) {
   while (!m->stopped) {
     m->op = m->pos;
@@ -597,6 +604,7 @@ static ckpt_status run(ckpt_machine *m, ckpt_error *err) {
       return ckpt_fail(err, CKPT_E_CORRUPT, (int64_t)m->op, "%s+0x%zx: 0x%02x is no pickle opcode", m->name, m->op,
                        code);
     CKPT_TRY(opcodes[code](m, err));
+    if (m->op < m->frame_end && m->pos > m->frame_end) return straddles(m, err);
   }
   return CKPT_OK;
 }

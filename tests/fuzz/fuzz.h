@@ -12,6 +12,7 @@
 
 #include "checkpoint.h"
 #include "pickle_write.h"
+#include "ptrmap.h"
 #include "sink.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -81,21 +82,67 @@ static inline void fuzz_use(const ckpt_checkpoint *cp) {
   ckpt_walk_free(w);
 }
 
-/* NaN is equal only to itself, which it is no more when it has been written and read. */
-static inline bool fuzz_has_nan(const ckpt_value *root) {
-  ckpt_walk *w = NULL;
-  ckpt_walk_step step = {0};
-  bool found = false;
-  if (ckpt_walk_new(&w, root, NULL) != CKPT_OK) return true;
-  while (!found) {
-    if (ckpt_walk_next(&step, w, NULL) != CKPT_OK) found = true;
-    if (step.value == NULL) break;
-    found |= step.value->kind == CKPT_FLOAT && step.value->as.number != step.value->as.number;
-    const ckpt_dict *d = ckpt_value_dict(step.value);
-    for (size_t i = 0; d != NULL && i < d->flat.n; i += 2) found |= d->flat.items[i]->kind != CKPT_STR;
+static inline bool fuzz_is_plain(const ckpt_value *v) {
+  return v->kind <= CKPT_STR && !(v->kind == CKPT_FLOAT && v->as.number != v->as.number);
+}
+
+/* Values that were met, each once. */
+typedef struct fuzz_values {
+  const ckpt_value **at;
+  size_t n, capacity;
+  ckpt_ptrmap seen;
+} fuzz_values;
+
+static inline void fuzz_meet(fuzz_values *f, const ckpt_value *v) {
+  if (v == NULL || ckpt_ptrmap_get(&f->seen, v) != SIZE_MAX) return;
+  if (f->n == f->capacity) {
+    f->capacity = 2 * f->capacity + 64;
+    f->at = realloc(f->at, f->capacity * sizeof *f->at);
+    CHECK(f->at != NULL);
   }
-  ckpt_walk_free(w);
-  return found;
+  CHECK(ckpt_ptrmap_set(&f->seen, v, 0, NULL) == CKPT_OK);
+  f->at[f->n++] = v;
+}
+
+static inline void fuzz_meet_all(fuzz_values *f, const ckpt_seq *seq) {
+  for (size_t i = 0; i < seq->n; i++) fuzz_meet(f, seq->items[i]);
+}
+
+/* Everything that a value is made of, also what a walk does not show: keys, functions, how it was built. */
+static inline void fuzz_meet_parts(fuzz_values *f, const ckpt_value *v) {
+  if (v->made != NULL) {
+    fuzz_meet(f, v->made->callable);
+    fuzz_meet(f, v->made->args);
+    fuzz_meet(f, v->made->kwargs);
+  }
+  if (v->kind == CKPT_OBJECT) fuzz_meet_all(f, &v->as.object->items);
+  if (v->kind == CKPT_OBJECT) fuzz_meet(f, v->as.object->state);
+  if (v->kind == CKPT_DICT) fuzz_meet(f, v->as.dict->state);
+  bool seq = v->kind == CKPT_LIST || v->kind == CKPT_TUPLE || v->kind == CKPT_SET || v->kind == CKPT_FROZENSET;
+  if (seq) fuzz_meet_all(f, &v->as.seq);
+  if (ckpt_value_dict(v) != NULL) fuzz_meet_all(f, &ckpt_value_dict(v)->flat);
+}
+
+/*
+ * Whether equality may fail after a copy: NaN is equal only to itself; items of sets and keys of dicts that Python would
+ * not take (lists, objects) by identity only.
+ */
+static inline bool fuzz_is_odd(const ckpt_value *root) {
+  fuzz_values f = {0};
+  bool odd = false;
+  fuzz_meet(&f, root);
+  for (size_t i = 0; i < f.n && !odd; i++) {
+    const ckpt_value *v = f.at[i];
+    bool is_set = v->kind == CKPT_SET || v->kind == CKPT_FROZENSET;
+    odd |= v->kind == CKPT_FLOAT && !fuzz_is_plain(v);
+    const ckpt_dict *d = ckpt_value_dict(v);
+    for (size_t k = 0; d != NULL && k < d->flat.n; k += 2) odd |= !fuzz_is_plain(d->flat.items[k]);
+    for (size_t k = 0; is_set && k < v->as.seq.n; k++) odd |= !fuzz_is_plain(v->as.seq.items[k]);
+    fuzz_meet_parts(&f, v);
+  }
+  ckpt_ptrmap_free(&f.seen);
+  free(f.at);
+  return odd;
 }
 
 #endif

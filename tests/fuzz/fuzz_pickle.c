@@ -40,7 +40,7 @@ static void read_back(const ckpt_value *root, const ckpt_pickle *first) {
   CHECK(st == CKPT_OK);
   bool same = false;
   CHECK(ckpt_value_equal(&same, root, again, &err) == CKPT_OK);
-  CHECK(same || fuzz_has_nan(root));
+  CHECK(same || fuzz_is_odd(root));
   CHECK(ckpt_pickle_write(&second, again, &err) == CKPT_OK);
   CHECK(second.n == first->n && memcmp(second.bytes, first->bytes, first->n) == 0);
   ckpt_pickle_free(&second);

@@ -14,7 +14,7 @@ F=${F:-build/fuzz} TIME=${TIME:-60}
 mode=${1:-replay}
 all=$(ls tests/fuzz/fuzz_*.c | xargs -n1 basename -s .c)
 targets=${TARGETS:-$all}
-export UBSAN_OPTIONS=print_stacktrace=1 ASAN_OPTIONS=allocator_may_return_null=1:detect_leaks=1
+export TZ=UTC UBSAN_OPTIONS=print_stacktrace=1 ASAN_OPTIONS=allocator_may_return_null=1:detect_leaks=1:malloc_context_size=4:quarantine_size_mb=16
 [ -d "$F/seeds" ] || { mkdir -p "$F/seeds.new" && python3 -B tests/fuzz/seeds.py "$F/seeds.new" && mv "$F/seeds.new" "$F/seeds"; } || exit 2
 for t in $targets; do mkdir -p "$F/seeds/$t" "$F/found/$t" "$F/learnt/$t"; done
 
@@ -38,7 +38,7 @@ fuzz() {
   for t in $targets; do
     dict=$(dictionary "$t"); out=$F/$t.log
     TIMEFORMAT='cpu: %U %S'
-    { time "$F/asan/$t" -max_total_time="$TIME" -timeout=1 -rss_limit_mb=1024 -malloc_limit_mb=64 -max_len=16384 -print_final_stats=1 \
+    { time "$F/asan/$t" -max_total_time="$TIME" -timeout=1 -rss_limit_mb=1024 -malloc_limit_mb=64 -max_len=16384 -print_final_stats=1 -entropic=0 -reload=0 \
       ${dict:+-dict="$dict"} -artifact_prefix="$F/found/$t/" "$F/learnt/$t" "$F/seeds/$t"; } > "$out" 2>&1
     status=$?
     local cpu; cpu=$(awk '/^cpu:/ { print int($2 + $3 + 1) }' "$out")
