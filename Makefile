@@ -157,6 +157,7 @@ FUZZ_MSAN  := -fsanitize=memory -fsanitize-memory-track-origins -fno-omit-frame-
 FUZZ_COV   := -fprofile-instr-generate -fcoverage-mapping
 FUZZ_MAKE   = $(MAKE) --no-print-directory CC=clang CFLAGS='-O2 -g'
 TIME       ?= 60
+JOBS       ?= 1
 
 # Called with B, SANITIZE and FUZZ_LINK of one of the builds below.
 fuzzers: $(addprefix $(B)/,$(FUZZERS))
@@ -171,7 +172,7 @@ fuzz-cov:
 	+@$(FUZZ_MAKE) B=$(B)/fuzz/cov SANITIZE='$(FUZZ_COV)' fuzzers
 
 fuzz: fuzz-asan
-	@F=$(B)/fuzz TIME=$(TIME) bash tests/fuzz/run.sh fuzz
+	@F=$(B)/fuzz TIME=$(TIME) JOBS=$(JOBS) bash tests/fuzz/run.sh fuzz
 check-corpus: fuzz-asan fuzz-msan
 	@F=$(B)/fuzz bash tests/fuzz/run.sh replay
 fuzz-coverage: fuzz-cov

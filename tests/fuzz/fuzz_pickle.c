@@ -40,9 +40,12 @@ static void read_back(const ckpt_value *root, const ckpt_pickle *first) {
   CHECK(st == CKPT_OK);
   bool same = false;
   CHECK(ckpt_value_equal(&same, root, again, &err) == CKPT_OK);
-  CHECK(same || fuzz_is_odd(root));
-  CHECK(ckpt_pickle_write(&second, again, &err) == CKPT_OK);
-  CHECK(second.n == first->n && memcmp(second.bytes, first->bytes, first->n) == 0);
+  bool odd = fuzz_is_odd(root);
+  CHECK(same || odd);
+  st = ckpt_pickle_write(&second, again, &err);
+  fuzz_check_error(st, &err);
+  bool identical = st == CKPT_OK && second.n == first->n && memcmp(second.bytes, first->bytes, first->n) == 0;
+  CHECK(identical || odd); /* a set that holds itself comes back as a call */
   ckpt_pickle_free(&second);
   ckpt_document_release(doc);
 }

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # run.sh fuzz|replay|coverage: what is done with the fuzz targets; see `make fuzz`, `make check-corpus`, `make fuzz-coverage`.
 #
-#   fuzz      every target for TIME seconds from the seeds and the corpus in tests/fuzz/corpus; TARGETS="..." chooses.
+#   fuzz      every target for TIME seconds, JOBS at a time, from the seeds and the corpus in tests/fuzz/corpus; TARGETS="..." chooses.
 #             What is found goes to $F/found/TARGET. KEEP=1 minimises what was learnt and keeps it in tests/fuzz/corpus
 #   replay    the seeds and the corpus once through every target, under ASan+UBSan, and through those that say
 #             "MSan: yes" in their second line under MSan
@@ -33,19 +33,28 @@ dictionary() {
   esac
 }
 
+fuzz_one() {
+  local t=$1 dict; dict=$(dictionary "$t")
+  TIMEFORMAT='cpu: %U %S'
+  { time "$F/asan/$t" -max_total_time="$TIME" -timeout=1 -rss_limit_mb=1024 -malloc_limit_mb=64 -max_len=16384 \
+      -print_final_stats=1 -entropic=0 -reload=0 ${dict:+-dict="$dict"} -artifact_prefix="$F/found/$t/" "$F/learnt/$t" "$F/seeds/$t"; } > "$F/$t.log" 2>&1
+  echo "status: $?" >> "$F/$t.log"
+}
+
+# JOBS at a time. Runs are counted by the second of processor time, since others may be at work on the machine.
 fuzz() {
-  local t dict status out
+  local t
   for t in $targets; do
-    dict=$(dictionary "$t"); out=$F/$t.log
-    TIMEFORMAT='cpu: %U %S'
-    { time "$F/asan/$t" -max_total_time="$TIME" -timeout=1 -rss_limit_mb=1024 -malloc_limit_mb=64 -max_len=16384 -print_final_stats=1 -entropic=0 -reload=0 \
-      ${dict:+-dict="$dict"} -artifact_prefix="$F/found/$t/" "$F/learnt/$t" "$F/seeds/$t"; } > "$out" 2>&1
-    status=$?
-    local cpu; cpu=$(awk '/^cpu:/ { print int($2 + $3 + 1) }' "$out")
-    local runs=$(sed -n 's/^stat::number_of_executed_units: *//p' "$out") cov
-    cov=$(grep -oE 'cov: [0-9]+' "$out" | tail -1)
-    say $status "$t: $runs runs in $cpu s of a core, $((${runs:-0} / cpu)) a second, ${cov:-no coverage}"
-    [ $status = 0 ] || grep -A14 -E 'ERROR|runtime error|does not hold|^MS:|Test unit' "$out" | grep -v 'fuzzer::' | head -50 | sed 's/^/# /'
+    while [ "$(jobs -rp | wc -l)" -ge "${JOBS:-1}" ]; do wait -n; done
+    fuzz_one "$t" &
+  done
+  wait
+  for t in $targets; do
+    local out=$F/$t.log status cpu runs cov
+    status=$(sed -n 's/^status: //p' "$out"); cpu=$(awk '/^cpu:/ { print int($2 + $3 + 1) }' "$out")
+    runs=$(sed -n 's/^stat::number_of_executed_units: *//p' "$out"); cov=$(grep -oE 'cov: [0-9]+' "$out" | tail -1)
+    say "$status" "$t: ${runs:-0} runs in $cpu s of a core, $((${runs:-0} / cpu)) a second, ${cov:-no coverage}"
+    [ "$status" = 0 ] || grep -A14 -E 'ERROR|runtime error|does not hold|^MS:|Test unit' "$out" | grep -v 'fuzzer::' | head -50 | sed 's/^/# /'
     if [ "${KEEP:-}" = 1 ]; then keep "$t"; fi
   done
 }

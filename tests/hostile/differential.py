@@ -68,6 +68,7 @@ CKPT_REFUSES = (
     ("OBJ without a class", "OBJ without a class"),
     ("ends behind it", "an opcode across the end of a frame, which Python's two readers read differently"),
     ("a frame inside a frame", "a frame inside a frame, which Python's two readers read differently"),
+    ("an out-of-band buffer", "READONLY_BUFFER of a value that lies in the pickle, which no pickler writes"),
     ("is no pickle opcode", "an opcode that there is none of"),
 )
 
