@@ -77,8 +77,8 @@ static ckpt_status open_policy(ckpt_checkpointer *cp, const ckpt_checkpointer_op
 
 /* Only rank 0 writes; the others read what is there, and there may be nothing yet. */
 static ckpt_status open_directory(ckpt_checkpointer *cp, ckpt_error *err) {
-  if (cp->rank == 0) return ckpt_dir_open(&cp->dir, cp->path, true, true, NULL, err);
-  ckpt_status st = ckpt_dir_open(&cp->dir, cp->path, false, false, NULL, err);
+  if (cp->rank == 0) return ckpt_dir_open(&cp->dir, cp->path, true, true, cp->io, err);
+  ckpt_status st = ckpt_dir_open(&cp->dir, cp->path, false, false, cp->io, err);
   return st == CKPT_E_NOTFOUND ? CKPT_OK : st;
 }
 
@@ -110,9 +110,15 @@ static ckpt_status open_run(ckpt_checkpointer *cp, const ckpt_checkpointer_optio
 }
 
 ckpt_status ckpt_checkpointer_open(ckpt_checkpointer **out, const ckpt_checkpointer_options *options, ckpt_error *err) {
+  return ckpt_checkpointer_open_io(out, options, NULL, err);
+}
+
+ckpt_status ckpt_checkpointer_open_io(ckpt_checkpointer **out, const ckpt_checkpointer_options *options,
+                                      const ckpt_io *io, ckpt_error *err) {
   ckpt_error here = {0};
   ckpt_checkpointer *cp = calloc(1, sizeof *cp);
   if (cp == NULL) return ckpt_fail_nomem(err, sizeof *cp);
+  cp->io = io;
   cp->auto_resume = options->auto_resume;
   cp->rank = options->rank;
   cp->log = options->log;

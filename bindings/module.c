@@ -20,12 +20,9 @@ static void set_dtypes(lua_State *L) {
 
 CKPT_API int luaopen_ckpt(lua_State *L);
 CKPT_API int luaopen_ckpt(lua_State *L) {
-  static const luaL_Reg functions[] = {{"tensor", ckpt_lua_new_tensor},
-                                       {"cat", ckpt_lua_cat},
-                                       {"stack", ckpt_lua_stack},
-                                       {"align", ckpt_lua_align},
-                                       {"live", module_live},
-                                       {NULL, NULL}};
+  static const luaL_Reg functions[] = {{"tensor", ckpt_lua_new_tensor}, {"cat", ckpt_lua_cat},
+                                       {"stack", ckpt_lua_stack},       {"align", ckpt_lua_align},
+                                       {"live", module_live},           {NULL, NULL}};
   luaL_checkversion(L);
   ckpt_lua_open_types(L);
   luaL_newlib(L, functions);

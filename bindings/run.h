@@ -55,7 +55,8 @@ typedef struct ckpt_strings {
 } ckpt_strings;
 
 struct ckpt_checkpointer {
-  ckpt_dir *dir; /* NULL for ranks other than 0 whose directory does not exist */
+  const ckpt_io *io; /* NULL: the system's */
+  ckpt_dir *dir;     /* NULL for ranks other than 0 whose directory does not exist */
   char *path, *policy, *weights;
   bool auto_resume;
   int rank;
@@ -78,6 +79,10 @@ struct ckpt_checkpointer {
   ckpt_strings missing, unexpected, mismatched;
   char *loaded;
 };
+
+/* ckpt_checkpointer_open with a table of its own below the run's directory; NULL: the system's. See io.h. */
+ckpt_status ckpt_checkpointer_open_io(ckpt_checkpointer **out, const ckpt_checkpointer_options *options,
+                                      const ckpt_io *io, ckpt_error *err);
 
 /* The slot of a path in a group, or NULL. */
 ckpt_slot *ckpt_slot_find(const ckpt_checkpointer *cp, const char *group, const char *path);

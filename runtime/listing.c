@@ -110,6 +110,11 @@ static ckpt_status add_alias(walk *w, size_t at) {
 
 /* ---- the walk ---- */
 
+/* Leaves are of what has a place of its own: a sparse tensor or a numpy array is an object there, around its parts. */
+static bool is_object(const walk *w, const ckpt_value *v) {
+  return ckpt_value_is_opaque(v) || (w->kind == LEAVES && v->kind == CKPT_OBJECT);
+}
+
 static ckpt_status enter(walk *w, const ckpt_value *v, bool again) {
   if (w->n == w->capacity) {
     size_t capacity = w->capacity == 0 ? 64 : w->capacity * 2;
@@ -118,20 +123,21 @@ static ckpt_status enter(walk *w, const ckpt_value *v, bool again) {
     w->places = more;
     w->capacity = capacity;
   }
-  bool in_object = ckpt_value_is_opaque(v) || (w->n > 0 && w->places[w->n - 1].in_object);
+  bool in_object = is_object(w, v) || (w->n > 0 && w->places[w->n - 1].in_object);
   again |= w->n > 0 && w->places[w->n - 1].again;
   w->places[w->n++] = (place){v, 0, w->path.length, in_object, again};
   return ckpt_ptrmap_set(&w->seen, v, 0, w->err);
 }
 
 /* Only what can be one and the same thing in two places has aliases: a shared string is a matter of the pickle. */
-static bool has_identity(const ckpt_value *v) {
-  return v->kind == CKPT_TENSOR || ckpt_value_is_opaque(v) || (ckpt_value_has_children(v) && v->kind != CKPT_TUPLE);
+static bool has_identity(const walk *w, const ckpt_value *v) {
+  return v->kind == CKPT_TENSOR || is_object(w, v) || (ckpt_value_has_children(v) && v->kind != CKPT_TUPLE);
 }
 
 static bool is_leaf(const walk *w, const ckpt_value *v) {
   if (v->kind == CKPT_TENSOR || ckpt_value_is_opaque(v)) return false;
-  if (w->attribute || v->kind == CKPT_OBJECT || !ckpt_value_has_children(v)) return true;
+  if (w->attribute || !ckpt_value_has_children(v)) return true;
+  if (v->kind == CKPT_OBJECT) return false;
   return ckpt_value_count(v) == 0 && ckpt_value_state(v) == NULL;
 }
 
@@ -142,18 +148,24 @@ static ckpt_status check_name(const walk *w, const ckpt_value *v) {
                    w->path.text);
 }
 
+/* Of what makes up an object only tensors and further opaque objects are told. */
+static bool is_listed(const walk *w, const ckpt_value *v) {
+  if (w->kind == EVERYTHING || v->kind == CKPT_TENSOR || ckpt_value_is_opaque(v)) return true;
+  return is_object(w, v) && !(w->n > 0 && w->places[w->n - 1].in_object);
+}
+
 /* A value at the current path: list it, note an alias, go into it. */
 static ckpt_status visit(walk *w, const ckpt_value *v) {
   if (w->kind == LEAVES && is_leaf(w, v)) return w->n > 0 && w->places[w->n - 1].in_object ? CKPT_OK : add_entry(w, v);
-  bool listed = w->kind == EVERYTHING || v->kind == CKPT_TENSOR || ckpt_value_is_opaque(v);
-  size_t at = listed && has_identity(v) ? ckpt_ptrmap_get(&w->entries, v) : SIZE_MAX;
+  bool listed = is_listed(w, v);
+  size_t at = listed && has_identity(w, v) ? ckpt_ptrmap_get(&w->entries, v) : SIZE_MAX;
   CKPT_TRY(check_name(w, v));
   if (listed) CKPT_TRY(at == SIZE_MAX ? add_entry(w, v) : add_alias(w, at));
   if (!ckpt_value_has_children(v)) return CKPT_OK;
   size_t seen = ckpt_ptrmap_get(&w->seen, v);
   if (seen == 0) return CKPT_OK; /* a cycle */
   if (seen != SIZE_MAX && ++w->revisits > MAX_REVISITS) return too_many(w, "shared containers");
-  return enter(w, v, seen != SIZE_MAX && has_identity(v));
+  return enter(w, v, seen != SIZE_MAX && has_identity(w, v));
 }
 
 static ckpt_status step(walk *w) {

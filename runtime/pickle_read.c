@@ -417,6 +417,12 @@ static ckpt_status op_obj(ckpt_machine *m, ckpt_error *err) {
   return push_object(m, CKPT_BY_REDUCE, callable, args, NULL, err);
 }
 
+static uint64_t bits_of(double d) {
+  uint64_t bits;
+  memcpy(&bits, &d, sizeof bits);
+  return bits;
+}
+
 static bool same_seq(const ckpt_seq *a, const ckpt_seq *b, int *budget);
 
 /* Whether two states say the same, as far as so many values can tell. */
@@ -425,7 +431,7 @@ static bool same_state(const ckpt_value *a, const ckpt_value *b, int *budget) {
   if (--*budget < 0 || a->kind != b->kind || a->made != NULL || b->made != NULL) return false;
   switch (a->kind) {
     case CKPT_INT: return a->as.integer == b->as.integer;
-    case CKPT_FLOAT: return memcmp(&a->as.number, &b->as.number, sizeof a->as.number) == 0;
+    case CKPT_FLOAT: return bits_of(a->as.number) == bits_of(b->as.number);
     case CKPT_TUPLE: return same_seq(&a->as.seq, &b->as.seq, budget);
     case CKPT_DICT: return same_seq(&a->as.dict->flat, &b->as.dict->flat, budget);
     default: break;

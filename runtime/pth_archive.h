@@ -1,6 +1,6 @@
 /*
- * pth_archive.h - what PyTorch's zip files have in common, whoever wrote them: one folder with all records, a version, a
- * byte order, and storages as records of a sub-folder.
+ * pth_archive.h - what PyTorch's zip files have in common, whoever wrote them: one folder with all records, a version,
+ * a byte order, and storages as records of a sub-folder.
  *
  *   P/data.pkl  P/data/0 ...  P/version  P/byteorder        P: the folder, named by the first record
  */

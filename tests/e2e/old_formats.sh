@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # old_formats.sh: every file of tests/data/old (legacy streams, tar, bare pickles) is converted, and PyTorch reads from the new
 # file what it reads from the old one: values, classes, dtypes, shapes, requires_grad, and which tensors share memory.
+# Of a file with several saves each is converted.
 #   1..n-1  one file each      n  every legacy and tar file of ../shared/data/torch the same way
 set -u
 if ! /usr/bin/python3 -c 'import torch' 2> /dev/null; then echo "1..0 # SKIP no torch"; exit 0; fi
@@ -48,10 +49,11 @@ def describe(x):
     root, number = root_ptr(tensors_of(x, [])), groups()
     return plain(x, lambda p: number(root(p)))
 
-name, new = sys.argv[1:3]
+name, new, save = sys.argv[1], sys.argv[2], int(sys.argv[3])
 # "raw" in python2.pth is no UTF-8: PyTorch wants to be told what to make of such strs.
 options = {"encoding": "latin1"} if name.endswith("python2.pth") else {}
-a = pickle.load(open(name, "rb")) if name.endswith(".pkl") else torch.load(name, **options)
+with open(name, "rb") as file:  # saves one after another
+    for _ in range(save): a = pickle.load(file) if name.endswith(".pkl") else torch.load(file, **options)
 b = torch.load(new, **options)
 if describe(a) == describe(b): sys.exit(0)
 print("old:", describe(a)); print("new:", describe(b)); sys.exit(1)
@@ -59,7 +61,21 @@ P
 
 files=("$old"/*)
 echo "1..$((${#files[@]} + 1))"
-same() { "$CKPT" convert "$1" "$work/new.pth" > "$work/out" 2>&1 && /usr/bin/python3 "$work/compare.py" "$1" "$work/new.pth" >> "$work/out" 2>&1; }
+saves_in() {
+  case $(basename "$1") in
+    several.pkl) echo 3 ;;
+    two_saves.pth) echo 2 ;;
+    *) echo 1 ;;
+  esac
+}
+same() {
+  local save option
+  for save in $(seq "$(saves_in "$1")"); do
+    option=; [ "$(saves_in "$1")" = 1 ] || option="--save $save"
+    "$CKPT" convert $option "$1" "$work/new.pth" > "$work/out" 2>&1 || return 1
+    /usr/bin/python3 "$work/compare.py" "$1" "$work/new.pth" "$save" >> "$work/out" 2>&1 || return 1
+  done
+}
 n=0
 for file in "${files[@]}"; do
   n=$((n + 1))

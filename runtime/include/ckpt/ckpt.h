@@ -778,7 +778,8 @@ typedef struct ckpt_open_options {
  * torch.distributed.checkpoint; the index of a sharded set, or a directory with exactly one such index, as one dict of
  * all its files, which lie beside it. Files are mapped; only their directories, headers and pickles are read. Errors:
  * CKPT_E_NOTFOUND, CKPT_E_IO, CKPT_E_FORMAT (foreign file), CKPT_E_CORRUPT, CKPT_E_UNSUPPORTED, CKPT_E_LIMIT. The
- * message begins with `path`. A file must not be shortened while it is open: ckpt itself never changes a published file.
+ * message begins with `path`. A file must not be shortened while it is open: ckpt itself never changes a published
+ * file.
  */
 CKPT_API ckpt_status ckpt_checkpoint_open(ckpt_checkpoint **out, const char *path, const ckpt_open_options *options,
                                           ckpt_error *err);
@@ -791,7 +792,8 @@ CKPT_API ckpt_status ckpt_checkpoint_open_memory(ckpt_checkpoint **out, const vo
                                                  const ckpt_open_options *options, ckpt_error *err);
 CKPT_API void ckpt_checkpoint_close(ckpt_checkpoint *cp);
 
-/* "torch-zip", "torchscript", "torch-legacy" (before 1.6), "torch-tar" (0.1), "torch-dcp", "safetensors", "sharded", "pickle" */
+/* "torch-zip", "torchscript", "torch-legacy" (before 1.6), "torch-tar" (0.1), "torch-dcp", "safetensors", "sharded",
+ * "pickle" */
 CKPT_API const char *ckpt_checkpoint_format(const ckpt_checkpoint *cp);
 CKPT_API uint64_t ckpt_checkpoint_bytes(const ckpt_checkpoint *cp); /* size of the file, or of all files */
 
@@ -815,9 +817,10 @@ CKPT_API ckpt_value *ckpt_checkpoint_root(const ckpt_checkpoint *cp);
 CKPT_API ckpt_value *ckpt_checkpoint_metadata(const ckpt_checkpoint *cp);
 
 /*
- * Reads every record once and compares its CRC-32, then the indices of sparse and nested tensors, the scales of quantised
- * ones and the lengths of numpy arrays. CKPT_E_CORRUPT names the record and its byte, or the path. The formats before
- * 1.6 have no checksums; of them every save in the file is read, also the one that is cut off at its end.
+ * Reads every record once and compares its CRC-32, then the indices of sparse and nested tensors, the scales of
+ * quantised ones and the lengths of numpy arrays. CKPT_E_CORRUPT names the record and its byte, or the path. The
+ * formats before 1.6 have no checksums; of them every save in the file is read, also the one that is cut off at its
+ * end.
  */
 CKPT_API ckpt_status ckpt_checkpoint_verify(const ckpt_checkpoint *cp, ckpt_error *err);
 
