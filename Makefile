@@ -38,8 +38,8 @@ HEADERS  := runtime/include/ckpt/ckpt.h bindings/include/ckpt/checkpointer.h
 
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: all help deps run test test-c test-lua test-e2e check-graphs lint format asan check-asan install uninstall check-install \
-        print-installed test-units bench-align clean \
+.PHONY: all help deps run test test-c test-lua test-e2e check-graphs lint format asan check-asan tsan check-tsan install uninstall check-install \
+        print-installed test-units bench bench-align clean \
         fuzz fuzzers fuzz-asan fuzz-msan fuzz-cov check-corpus fuzz-coverage check-splice check-flips
 
 all: $(B)/libckpt.a $(B)/$(SONAME) $(B)/libckpt.so $(B)/ckpt.so $(B)/ckpt $(B)/trainer $(B)/graphs
@@ -55,7 +55,9 @@ help:
 	@echo 'make fuzz          every fuzz target for TIME=60 seconds; TARGETS="fuzz_pickle ..." chooses, KEEP=1 keeps what was learnt'
 	@echo 'make check-corpus  seeds and corpus once through every target, under ASan+UBSan and MSan; fuzz-coverage measures it'
 	@echo 'make check-splice  seeds cut and overwritten at every byte, LOADS=100000 of them; check-flips: every bit of a file'
+	@echo 'make tsan          everything under ThreadSanitizer in build/tsan; make check-tsan tests what uses threads'
 	@echo 'make install       into prefix ($(prefix)), below DESTDIR; uninstall takes it away; check-install tests both'
+	@echo 'make bench         ours beside PyTorch and the raw limits of the machine; BENCH_PYTHON=..., BENCH_ARGS=--help'
 	@echo 'make bench-align   time of suffix alignment at 1k, 3k, 10k, 30k keys beside the quadratic reference'
 	@echo 'make clean         remove build/'
 
@@ -196,11 +198,27 @@ check-flips: $(B)/hostile_mutate
 	@mkdir -p $(B)/fuzz
 	$(B)/hostile_mutate flip $(FLIP) $(B)/fuzz/flip.pth
 
-bench-align: $(B)/bench_align
-	@$(B)/bench_align
+# The C tests that use threads, and what saves and loads in threads, under ThreadSanitizer.
+TSAN    := -fsanitize=thread -fno-omit-frame-pointer
+THREADS := test_parallel test_zip_read test_tensor test_lazy test_save test_publish test_publish_faults test_pth
+tsan:
+	@$(MAKE) --no-print-directory B=$(B)/tsan SANITIZE='$(TSAN)' all
 
-$(B)/bench_align: tests/bench/bench_align.c $(B)/libckpt.a
-	$(CC) $(CFLAGS) -MF $@.d $(LDFLAGS) -o $@ $< $(B)/libckpt.a $(LUA_LIBS) $(LIBS)
+check-tsan: tsan
+	@SANITIZE='$(TSAN)' bash tests/threads.sh $(B)/tsan $(THREADS)
+
+# Ours, PyTorch and the machine, alternating (tests/bench/README.md). BENCH_MB: size of the VGG16; BENCH_RUNS: of each row.
+BENCH_PYTHON ?= /usr/bin/python3
+bench:
+	@sh scripts/build/deps.sh $(DEBIAN) python3-torch valgrind
+	@$(MAKE) --no-print-directory all $(B)/bench
+	@B=$(B) BENCH_PYTHON=$(BENCH_PYTHON) $(LUA) tests/bench/bench.lua $(BENCH_ARGS)
+
+bench-align: $(B)/bench
+	@$(LUA) tests/bench/align.lua $(B)/bench
+
+$(B)/bench: $(patsubst %.c,$(B)/obj/%.o,$(wildcard tests/bench/*.c)) $(B)/libckpt.a
+	$(CC) $(SANITIZE) $(LDFLAGS) -o $@ $^ $(LUA_LIBS) $(LIBS)
 
 lint:
 	@B=$(B) CC=$(CC) bash tests/lint.sh

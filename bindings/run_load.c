@@ -8,16 +8,13 @@
 
 #include "cast.h"
 #include "run.h"
-
-typedef struct move {
-  ckpt_tensor *to, *from; /* from is retained */
-} move;
+#include "transfer.h"
 
 typedef struct stage {
   ckpt_checkpointer *cp;
   const ckpt_checkpoint *source;
   const char *path;
-  move *moves;
+  ckpt_move *moves; /* their sources are retained */
   size_t n_moves, move_capacity;
   ckpt_setting *settings;
   size_t n_settings, setting_capacity;
@@ -90,12 +87,12 @@ ckpt_status ckpt_choose_source(ckpt_checkpoint **source, char **path, ckpt_candi
 static ckpt_status add_move(stage *s, ckpt_tensor *to, ckpt_tensor *from) {
   if (s->n_moves == s->move_capacity) {
     size_t capacity = s->move_capacity == 0 ? 64 : s->move_capacity * 2;
-    move *more = realloc(s->moves, capacity * sizeof *more);
+    ckpt_move *more = realloc(s->moves, capacity * sizeof *more);
     if (more == NULL) return ckpt_fail_nomem(s->err, capacity * sizeof *more);
     s->moves = more;
     s->move_capacity = capacity;
   }
-  s->moves[s->n_moves++] = (move){to, ckpt_tensor_retain(from)};
+  s->moves[s->n_moves++] = (ckpt_move){to, ckpt_tensor_retain(from)};
   return CKPT_OK;
 }
 
@@ -387,7 +384,7 @@ void ckpt_setting_swap(ckpt_setting *s) {
 
 /* Nothing here can fail: shapes, casts and bytes have been looked at. */
 static void commit(stage *s) {
-  for (size_t i = 0; i < s->n_moves; i++) ckpt_tensor_copy(s->moves[i].to, s->moves[i].from, NULL);
+  ckpt_transfer(s->moves, s->n_moves, NULL);
   for (size_t i = 0; i < s->n_settings; i++) ckpt_setting_swap(&s->settings[i]);
 }
 

@@ -12,6 +12,8 @@
 
 #include <stdlib.h>
 
+enum { AHEAD = 12 }; /* names to ask the memory for in advance */
+
 typedef struct name {
   const char *end; /* behind the last byte */
   size_t n;
@@ -38,8 +40,13 @@ static void swap(name *a, name *b) {
   *b = kept;
 }
 
+/* The names lie anywhere by now: each is asked for while those before it are looked at. */
 static void load_keys(name *names, group g) {
-  for (size_t i = 0; i < g.n; i++) names[g.first + i].key = key_at(&names[g.first + i], g.depth);
+  name *first = names + g.first;
+  for (size_t i = 0; i < g.n; i++) {
+    if (i + AHEAD < g.n) __builtin_prefetch(first[i + AHEAD].end - (ptrdiff_t)g.depth - 1);
+    first[i].key = key_at(&first[i], g.depth);
+  }
 }
 
 /* Chosen by a hash, so that no usual order of names is a bad one. */
@@ -113,6 +120,7 @@ static size_t pick(const name *target, const name *names, const size_t *stack, s
 static void sweep(size_t *out, const name *names, size_t n, size_t n_sources, size_t *stack, char boundary) {
   size_t depth = 0;
   for (size_t i = 0; i < n; i++) {
+    if (i + AHEAD < n) __builtin_prefetch(names[i + AHEAD].end - 1);
     while (depth > 0 && !is_suffix(&names[stack[depth - 1]], &names[i])) depth--;
     if (names[i].rank >= n_sources) {
       out[names[i].rank - n_sources] = pick(&names[i], names, stack, depth, boundary);

@@ -11,7 +11,8 @@
 #include "pth_tar.h"
 #include "safetensors.h"
 #include "shards.h"
-#include "zip_plain.h"
+#include "zip_check.h"
+#include "zip_strict.h"
 
 struct ckpt_checkpoint {
   ckpt_document *doc;
@@ -34,7 +35,7 @@ typedef ckpt_status (*reader)(ckpt_checkpoint *cp, ckpt_error *err);
 
 static ckpt_status read_zip(ckpt_checkpoint *cp, ckpt_error *err) {
   CKPT_TRY(ckpt_zip_open(&cp->zip, cp->map, 0, ckpt_mapping_size(cp->map), err));
-  CKPT_TRY(ckpt_zip_check_plain(cp->map, 0, ckpt_mapping_size(cp->map), err));
+  CKPT_TRY(ckpt_zip_check_strict(cp->map, 0, ckpt_mapping_size(cp->map), err));
   return ckpt_pth_read(&cp->doc, &cp->format, cp->zip, err);
 }
 
@@ -252,6 +253,6 @@ ckpt_status ckpt_checkpoint_check_contents(const ckpt_checkpoint *cp, ckpt_error
 }
 
 ckpt_status ckpt_checkpoint_verify(const ckpt_checkpoint *cp, ckpt_error *err) {
-  for (size_t i = 0; i < ckpt_checkpoint_record_count(cp); i++) CKPT_TRY(ckpt_checkpoint_check_record(cp, i, err));
+  if (cp->zip != NULL) CKPT_TRY(ckpt_zip_check_all(cp->zip, err));
   return ckpt_checkpoint_check_contents(cp, err);
 }

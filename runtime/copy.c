@@ -43,19 +43,24 @@ static ckpt_status check_copy(const ckpt_tensor *dst, const ckpt_tensor *src, ck
   return check_destination(dst, err);
 }
 
-void ckpt_tensor_cast_into(unsigned char *to, ckpt_dtype to_dtype, const ckpt_tensor *src, const void *from) {
+void ckpt_tensor_cast_range(unsigned char *to, ckpt_dtype to_dtype, const ckpt_tensor *src, const void *from,
+                            int64_t start, int64_t count) {
   unsigned char buffer[1 << 14];
   ckpt_dtype from_dtype = ckpt_tensor_dtype(src);
   if (to_dtype == from_dtype && to_dtype != CKPT_BOOL) { /* a file's bools may be any bytes, a program's are 0 and 1 */
-    ckpt_tensor_gather(to, src, from, 0, ckpt_tensor_numel(src));
+    ckpt_tensor_gather(to, src, from, start, count);
     return;
   }
-  int64_t n = ckpt_tensor_numel(src), step = (int64_t)(sizeof buffer / ckpt_dtype_size(from_dtype));
-  for (int64_t at = 0; at < n; at += step) {
-    int64_t count = n - at < step ? n - at : step;
-    ckpt_tensor_gather(buffer, src, from, at, count);
-    ckpt_cast_run(to + (size_t)at * ckpt_dtype_size(to_dtype), to_dtype, buffer, from_dtype, (size_t)count);
+  int64_t step = (int64_t)(sizeof buffer / ckpt_dtype_size(from_dtype));
+  for (int64_t at = 0; at < count; at += step) {
+    int64_t n = count - at < step ? count - at : step;
+    ckpt_tensor_gather(buffer, src, from, start + at, n);
+    ckpt_cast_run(to + (size_t)at * ckpt_dtype_size(to_dtype), to_dtype, buffer, from_dtype, (size_t)n);
   }
+}
+
+void ckpt_tensor_cast_into(unsigned char *to, ckpt_dtype to_dtype, const ckpt_tensor *src, const void *from) {
+  ckpt_tensor_cast_range(to, to_dtype, src, from, 0, ckpt_tensor_numel(src));
 }
 
 /* By way of memory of its own: into a strided view, or where the two may overlap. */

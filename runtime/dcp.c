@@ -12,7 +12,7 @@
 #include "dcp_nest.h"
 #include "file.h"
 #include "pth.h"
-#include "zip_plain.h"
+#include "zip_strict.h"
 
 typedef struct opened {
   const ckpt_dcp_item *item;
@@ -91,7 +91,7 @@ static ckpt_status in_item(ckpt_status st, const ckpt_dcp_item *item, ckpt_error
 static ckpt_status open_zip(ckpt_zip **out, ckpt_dcp *dcp, size_t file, const ckpt_dcp_item *item, ckpt_error *err) {
   opened o = {item, NULL};
   CKPT_TRY(ckpt_zip_open(&o.zip, dcp->files[file], (size_t)item->offset, (size_t)item->length, err));
-  ckpt_status st = ckpt_zip_check_plain(dcp->files[file], (size_t)item->offset, (size_t)item->length, err);
+  ckpt_status st = ckpt_zip_check_strict(dcp->files[file], (size_t)item->offset, (size_t)item->length, err);
   if (st == CKPT_OK) st = keep_item(dcp, o, err);
   if (st != CKPT_OK) {
     ckpt_zip_release(o.zip);

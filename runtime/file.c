@@ -92,3 +92,32 @@ void ckpt_mapping_set_trust(ckpt_mapping *m, const ckpt_trust *trust) { m->trust
 const ckpt_trust *ckpt_mapping_trust(const ckpt_mapping *m) { return &m->trust; }
 const unsigned char *ckpt_mapping_data(const ckpt_mapping *m) { return m->data; }
 size_t ckpt_mapping_size(const ckpt_mapping *m) { return m->size; }
+
+/* ---- hints ---- */
+
+enum { FOLIO = 2 << 20 };
+
+/*
+ * What is forgotten begins at the 2 MB before the range, since a page fault brings its neighbours too, with Linux 6.18
+ * the whole of a large folio, and ends before the page that goes on. Who is still reading there meets a fault, no other
+ * bytes.
+ */
+static void advise(const ckpt_mapping *m, const void *at, size_t size, int advice) {
+  size_t start = (size_t)((const unsigned char *)at - m->data), end = start + size;
+  size_t page = (size_t)sysconf(_SC_PAGESIZE), unit = advice == MADV_DONTNEED ? FOLIO : page;
+  if (!m->mapped || start > m->size || size > m->size - start) return; /* of other memory it would drop the contents */
+  start -= start % unit;
+  if (advice == MADV_DONTNEED && end < m->size) end -= end % page;
+  if (end > start) madvise((void *)(uintptr_t)(m->data + start), end - start, advice);
+}
+
+/* Where the last page is in the cache the others have been there too: to walk through them would be the only cost. */
+void ckpt_mapping_expect(const ckpt_mapping *m, const void *at, size_t size) {
+  size_t end = (size_t)((const unsigned char *)at - m->data) + size, page = (size_t)sysconf(_SC_PAGESIZE);
+  unsigned char resident = 0;
+  if (!m->mapped || size == 0 || end > m->size) return;
+  void *last = (void *)(uintptr_t)(m->data + (end - 1) / page * page);
+  if (mincore(last, 1, &resident) != 0 || (resident & 1) == 0) advise(m, at, size, MADV_WILLNEED);
+}
+
+void ckpt_mapping_forget(const ckpt_mapping *m, const void *at, size_t size) { advise(m, at, size, MADV_DONTNEED); }

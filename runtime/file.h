@@ -29,4 +29,11 @@ const ckpt_trust *ckpt_mapping_trust(const ckpt_mapping *m);
 const unsigned char *ckpt_mapping_data(const ckpt_mapping *m);
 size_t ckpt_mapping_size(const ckpt_mapping *m);
 
+/*
+ * Hints for bytes of the mapping, which change nothing but speed and memory: they will be read soon (the system reads
+ * ahead); they have been read for now (their pages leave this process's memory, not the page cache).
+ */
+void ckpt_mapping_expect(const ckpt_mapping *m, const void *at, size_t size);
+void ckpt_mapping_forget(const ckpt_mapping *m, const void *at, size_t size);
+
 #endif

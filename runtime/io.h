@@ -22,6 +22,7 @@ typedef struct ckpt_io {
   ssize_t (*pread)(void *ctx, int fd, void *data, size_t size, off_t at);
   ssize_t (*write)(void *ctx, int fd, const void *data, size_t size);
   int (*fsync)(void *ctx, int fd);
+  int (*writeback)(void *ctx, int fd, off_t at, off_t size); /* sync_file_range: begins, waits for nothing */
   int (*fallocate)(void *ctx, int fd, int mode, off_t at, off_t size);
   int (*ftruncate)(void *ctx, int fd, off_t size);
   int (*clone)(void *ctx, int to, int from);                    /* ioctl FICLONE */
@@ -53,6 +54,12 @@ ssize_t ckpt_io_read_at(const ckpt_io *io, int fd, void *data, size_t size, off_
 
 /* Space for `size` bytes, the file's size unchanged. 0 where the file system cannot say; -1 when it has none. */
 int ckpt_io_reserve(const ckpt_io *io, int fd, off_t size);
+
+/*
+ * The disk may begin with these bytes now, so that fsync has less to wait for. A help that promises nothing: whether it
+ * works is not asked, and what it could report is reported by fsync.
+ */
+void ckpt_io_begin_writeback(const ckpt_io *io, int fd, off_t at, off_t size);
 
 /* Closes, keeping errno. What close reports was reported by fsync before. */
 void ckpt_io_close(const ckpt_io *io, int fd);

@@ -2,6 +2,7 @@
 #include "key.h"
 
 #include "bigint.h"
+#include "hash.h"
 
 enum { MAX_STEPS = 1 << 16, MAX_HASHED = 64 };
 
@@ -45,18 +46,11 @@ bool ckpt_atom_equal(const ckpt_value *a, const ckpt_value *b) {
   return text != NULL && a->as.text.n == b->as.text.n && memcmp(text, b->as.text.bytes, a->as.text.n) == 0;
 }
 
-static uint64_t hash_bytes(const void *bytes, size_t n) {
-  const unsigned char *b = bytes;
-  uint64_t h = 0xcbf29ce484222325u;
-  for (size_t i = 0; i < n; i++) h = (h ^ b[i]) * 0x100000001b3u;
-  return h;
-}
-
 static uint64_t hash_number(const ckpt_value *v) {
   bool exact;
   double d = as_double(&exact, v) + 0.0; /* -0.0 equals 0.0 */
-  if (exact) return hash_bytes(&d, sizeof d);
-  return v->kind == CKPT_INT ? hash_bytes(&v->as.integer, 8) : hash_bytes(v->as.text.bytes, v->as.text.n);
+  if (exact) return ckpt_hash_bytes(&d, sizeof d);
+  return v->kind == CKPT_INT ? ckpt_hash_bytes(&v->as.integer, 8) : ckpt_hash_bytes(v->as.text.bytes, v->as.text.n);
 }
 
 /* ---- parts ---- */
@@ -140,9 +134,9 @@ static uint64_t hash_flat(const ckpt_value *v) {
   size_t n = 0;
   if (is_number(v)) return hash_number(v);
   const char *text = ckpt_value_text(v, &n);
-  if (text != NULL) return hash_bytes(text, n);
+  if (text != NULL) return ckpt_hash_bytes(text, n);
   if (v->kind == CKPT_NONE) return 0x9e3779b97f4a7c15u;
-  if (v->kind == CKPT_FROZENSET) return hash_bytes(&v->as.seq.n, sizeof v->as.seq.n);
+  if (v->kind == CKPT_FROZENSET) return ckpt_hash_bytes(&v->as.seq.n, sizeof v->as.seq.n);
   if (has_parts(v)) return part_count(v) * 0xff51afd7ed558ccdu;
   return (uint64_t)(uintptr_t)v * 0x9e3779b97f4a7c15u >> 24;
 }

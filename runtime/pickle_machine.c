@@ -58,7 +58,7 @@ static bool is_pile(const ckpt_machine *m) {
 }
 
 /* Pushes a value that a builder made; NULL is the builder's failure. */
-ckpt_status ckpt_machine_push(ckpt_machine *m, ckpt_value *v, ckpt_error *err) {
+ckpt_status ckpt_machine_push_slowly(ckpt_machine *m, ckpt_value *v, ckpt_error *err) {
   if (v == NULL) return ckpt_machine_at(m, err == NULL ? CKPT_E_CORRUPT : err->status, err);
   if (is_pile(m)) return too_deep(m, err);
   return ckpt_machine_keep(&m->stack, v, err);
@@ -91,24 +91,10 @@ ckpt_status ckpt_machine_pop_mark(ckpt_value ***items, size_t *n, ckpt_machine *
 
 /* ---- arguments ---- */
 
-ckpt_status ckpt_machine_take(const unsigned char **out, ckpt_machine *m, uint64_t n, ckpt_error *err) {
-  if (n > m->size - m->pos)
-    return ckpt_fail(err, CKPT_E_CORRUPT, (int64_t)m->op,
-                     "%s+0x%zx: an argument of %llu bytes where only %zu remain: the pickle is cut off or corrupt",
-                     m->name, m->op, (unsigned long long)n, m->size - m->pos);
-  *out = m->data + m->pos;
-  m->pos += (size_t)n;
-  return CKPT_OK;
-}
-
-/* A little-endian unsigned argument of 1, 2, 4 or 8 bytes. */
-ckpt_status ckpt_machine_take_uint(uint64_t *out, ckpt_machine *m, size_t bytes, ckpt_error *err) {
-  const unsigned char *p = NULL;
-  CKPT_TRY(ckpt_machine_take(&p, m, bytes, err));
-  uint64_t v = 0;
-  for (size_t i = bytes; i-- > 0;) v = v << 8 | p[i];
-  *out = v;
-  return CKPT_OK;
+ckpt_status ckpt_machine_cut_off(const ckpt_machine *m, uint64_t n, ckpt_error *err) {
+  return ckpt_fail(err, CKPT_E_CORRUPT, (int64_t)m->op,
+                   "%s+0x%zx: an argument of %llu bytes where only %zu remain: the pickle is cut off or corrupt",
+                   m->name, m->op, (unsigned long long)n, m->size - m->pos);
 }
 
 /* A length and that many bytes. */
@@ -157,7 +143,7 @@ ckpt_status ckpt_machine_put(ckpt_machine *m, uint64_t index, ckpt_error *err) {
   if (m->memo_count >= m->limits.memo)
     return ckpt_fail(err, CKPT_E_LIMIT, (int64_t)m->op, "%s+0x%zx: more than %zu entries in the memo", m->name, m->op,
                      m->limits.memo);
-  CKPT_TRY(grow(&m->memo, (size_t)index + 1, err));
+  if (index >= m->memo.capacity) CKPT_TRY(grow(&m->memo, (size_t)index + 1, err));
   if (m->memo.n <= index) m->memo.n = (size_t)index + 1;
   if (m->memo.items[index] == NULL) m->memo_count++;
   m->memo.items[index] = v;

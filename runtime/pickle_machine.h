@@ -26,6 +26,7 @@ typedef struct ckpt_machine {
   size_t *marks; /* heights of the stack */
   size_t n_marks, mark_capacity;
   ckpt_value *small[256]; /* integers 0..255 have no identity */
+  ckpt_object *spare;     /* memory for the next object, or NULL */
   bool stopped;
   ckpt_limits limits; /* SIZE_MAX: none */
   size_t opcodes;
@@ -37,13 +38,11 @@ typedef struct ckpt_machine {
 ckpt_status ckpt_machine_fail(const ckpt_machine *m, ckpt_error *err, ckpt_status status, const char *what);
 ckpt_status ckpt_machine_at(const ckpt_machine *m, ckpt_status status, ckpt_error *err);
 ckpt_status ckpt_machine_keep(ckpt_vector *v, void *item, ckpt_error *err);
-ckpt_status ckpt_machine_push(ckpt_machine *m, ckpt_value *v, ckpt_error *err);
+ckpt_status ckpt_machine_push_slowly(ckpt_machine *m, ckpt_value *v, ckpt_error *err);
 size_t ckpt_machine_floor(const ckpt_machine *m);
 ckpt_status ckpt_machine_pop(ckpt_value **out, ckpt_machine *m, ckpt_error *err);
 ckpt_status ckpt_machine_top(ckpt_value **out, ckpt_machine *m, ckpt_error *err);
 ckpt_status ckpt_machine_pop_mark(ckpt_value ***items, size_t *n, ckpt_machine *m, ckpt_error *err);
-ckpt_status ckpt_machine_take(const unsigned char **out, ckpt_machine *m, uint64_t n, ckpt_error *err);
-ckpt_status ckpt_machine_take_uint(uint64_t *out, ckpt_machine *m, size_t bytes, ckpt_error *err);
 ckpt_status ckpt_machine_take_counted(const unsigned char **out, size_t *n, ckpt_machine *m, size_t length_bytes,
                                       ckpt_error *err);
 ckpt_status ckpt_machine_take_line(const unsigned char **out, size_t *n, ckpt_machine *m, ckpt_error *err);
@@ -60,6 +59,35 @@ ckpt_status ckpt_machine_hold_all(ckpt_machine *m, ckpt_value *to, ckpt_value *c
 
 /* CKPT_E_LIMIT where heights did not tell how deep `root` is, and it is too deep. */
 ckpt_status ckpt_machine_check_depth(const ckpt_machine *m, const ckpt_value *root, ckpt_error *err);
+
+/* What is said of an argument of n bytes that the pickle does not have. */
+ckpt_status ckpt_machine_cut_off(const ckpt_machine *m, uint64_t n, ckpt_error *err);
+
+static inline ckpt_status ckpt_machine_take(const unsigned char **out, ckpt_machine *m, uint64_t n, ckpt_error *err) {
+  if (n > m->size - m->pos) return ckpt_machine_cut_off(m, n, err);
+  *out = m->data + m->pos;
+  m->pos += (size_t)n;
+  return CKPT_OK;
+}
+
+/* A little-endian unsigned argument of 1, 2, 4 or 8 bytes. */
+static inline ckpt_status ckpt_machine_take_uint(uint64_t *out, ckpt_machine *m, size_t bytes, ckpt_error *err) {
+  const unsigned char *p = NULL;
+  CKPT_TRY(ckpt_machine_take(&p, m, bytes, err));
+  switch (bytes) {
+    case 1: *out = p[0]; break;
+    case 2: *out = ckpt_le16(p); break;
+    case 4: *out = ckpt_le32(p); break;
+    default: *out = ckpt_le64(p);
+  }
+  return CKPT_OK;
+}
+
+static inline ckpt_status ckpt_machine_push(ckpt_machine *m, ckpt_value *v, ckpt_error *err) {
+  if (v == NULL || m->stack.n == m->stack.capacity) return ckpt_machine_push_slowly(m, v, err);
+  m->stack.items[m->stack.n++] = v;
+  return CKPT_OK;
+}
 
 void ckpt_machine_free(ckpt_machine *m);
 

@@ -374,14 +374,18 @@ static ckpt_status push_object(ckpt_machine *m, ckpt_how how, ckpt_value *callab
   if (callable != NULL && callable->kind != CKPT_CLASS && callable->kind != CKPT_OBJECT)
     return ckpt_machine_fail(m, err, CKPT_E_CORRUPT, "an object made by something that is no class or function");
   CKPT_TRY(check_args(&args, m, how, callable, err));
-  ckpt_value *v = ckpt_value_make_object(m->doc, how, callable, args, err);
+  ckpt_value *v = ckpt_value_make_object_in(m->spare, m->doc, how, callable, args, err);
   if (v == NULL) return ckpt_machine_push(m, NULL, err);
+  ckpt_object *object = v->as.object;
+  m->spare = NULL;
   v->made->kwargs = kwargs;
   ckpt_value *const parts[] = {callable, args, kwargs};
   CKPT_TRY(ckpt_machine_hold_all(m, v, parts, CKPT_COUNTOF(parts), err));
   CKPT_TRY(ckpt_machine_push(m, v, err));
   ckpt_status (*hook)(void *, ckpt_value *, ckpt_error *) = how == CKPT_BY_PERSID ? m->hooks->persid : m->hooks->built;
-  return hook == NULL ? CKPT_OK : ckpt_machine_at(m, hook(m->hooks->context, v, err), err);
+  if (hook != NULL) CKPT_TRY(ckpt_machine_at(m, hook(m->hooks->context, v, err), err));
+  if (v->kind != CKPT_OBJECT) m->spare = object; /* a tensor, say: the next one gets it */
+  return CKPT_OK;
 }
 
 static ckpt_status make_object(ckpt_machine *m, ckpt_how how, ckpt_error *err) {

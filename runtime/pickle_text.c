@@ -19,6 +19,11 @@ static size_t sequence(const unsigned char *s, size_t n) {
 
 bool ckpt_utf8_valid(const unsigned char *s, size_t n) {
   while (n > 0) {
+    if (n >= 8 && (ckpt_le64(s) & UINT64_C(0x8080808080808080)) == 0) { /* ASCII, as nearly all names are */
+      s += 8;
+      n -= 8;
+      continue;
+    }
     size_t length = sequence(s, n);
     if (length == 0) return false;
     s += length;

@@ -32,6 +32,16 @@ typedef struct task {
   size_t n;
 } task;
 
+typedef struct numbered { /* what is known of a storage's number */
+  size_t type;            /* of the storage class that it is written as, SIZE_MAX while none was asked for */
+  size_t key;             /* memo number of its key string, SIZE_MAX while it is not written */
+} numbered;
+
+typedef struct global {
+  const char *text;
+  size_t id; /* memo number */
+} global;
+
 typedef struct writer {
   unsigned char *bytes;
   size_t n, capacity;
@@ -43,10 +53,12 @@ typedef struct writer {
                        /* sets -> how often they were begun */
   ckpt_ptrmap holders; /* see pickle_holders.h; counted when first needed */
   const ckpt_value *root;
-  ckpt_strmap classes;      /* "module.name" -> memo number: Python memoises the one class object */
-  ckpt_ptrmap storage_ids;  /* storage (or a typed view of it) -> its number */
-  ckpt_ptrmap storage_keys; /* storage number + 1 as an address -> memo number of its key string */
+  ckpt_strmap classes; /* "module.name" -> memo number: Python memoises the one class object */
+  global globals[4];   /* those written last */
+  size_t next_global;
+  ckpt_ptrmap storage_ids; /* storage (or a typed view of it) -> its number */
   ckpt_storage **storages;
+  numbered *numbers; /* as many as storages */
   size_t n_storages, storage_capacity;
   const ckpt_value *current; /* being written: named when it cannot be */
   ckpt_error *err;           /* never NULL inside */
@@ -54,27 +66,36 @@ typedef struct writer {
 
 /* ---- output ---- */
 
+static ckpt_status room_for(writer *w, size_t n) {
+  size_t capacity = w->capacity == 0 ? 4096 : w->capacity;
+  while (capacity - w->n < n) capacity *= 2;
+  unsigned char *more = realloc(w->bytes, capacity);
+  if (more == NULL) return ckpt_fail_nomem(w->err, capacity);
+  w->bytes = more;
+  w->capacity = capacity;
+  return CKPT_OK;
+}
+
 static ckpt_status emit(writer *w, const void *bytes, size_t n) {
-  if (w->capacity - w->n < n) {
-    size_t capacity = w->capacity == 0 ? 4096 : w->capacity;
-    while (capacity - w->n < n) capacity *= 2;
-    unsigned char *more = realloc(w->bytes, capacity);
-    if (more == NULL) return ckpt_fail_nomem(w->err, capacity);
-    w->bytes = more;
-    w->capacity = capacity;
-  }
+  if (w->capacity - w->n < n) CKPT_TRY(room_for(w, n));
   if (n > 0) memcpy(w->bytes + w->n, bytes, n);
   w->n += n;
   return CKPT_OK;
 }
 
-static ckpt_status emit_op(writer *w, unsigned char op) { return emit(w, &op, 1); }
+static ckpt_status emit_op(writer *w, unsigned char op) {
+  if (w->n == w->capacity) CKPT_TRY(room_for(w, 1));
+  w->bytes[w->n++] = op;
+  return CKPT_OK;
+}
 
 /* Opcode with a little-endian argument of 1, 2, 4 or 8 bytes. */
 static ckpt_status emit_uint(writer *w, unsigned char op, uint64_t v, size_t bytes) {
-  unsigned char b[9] = {op};
-  ckpt_put64(b + 1, v);
-  return emit(w, b, 1 + bytes);
+  if (w->capacity - w->n < 9) CKPT_TRY(room_for(w, 9));
+  w->bytes[w->n] = op;
+  ckpt_put64(w->bytes + w->n + 1, v);
+  w->n += 1 + bytes;
+  return CKPT_OK;
 }
 
 static ckpt_status push(writer *w, task t) {
@@ -190,9 +211,16 @@ static ckpt_status write_plain_class(writer *w, const char *text, size_t module,
   return ckpt_strmap_set(&w->classes, text, n, id, w->err);
 }
 
+/* `text` is static; the few that every tensor names are found by their addresses. */
 static ckpt_status write_global(writer *w, const char *text) {
-  const char *dot = strrchr(text, '.');
-  return write_plain_class(w, text, (size_t)(dot - text), strlen(text));
+  const char *dot;
+  for (size_t i = 0; i < CKPT_COUNTOF(w->globals); i++)
+    if (w->globals[i].text == text) return emit_get(w, w->globals[i].id);
+  dot = strrchr(text, '.');
+  CKPT_TRY(write_plain_class(w, text, (size_t)(dot - text), strlen(text)));
+  w->globals[w->next_global++ % CKPT_COUNTOF(w->globals)] =
+      (global){text, ckpt_strmap_get(&w->classes, text, strlen(text))};
+  return CKPT_OK;
 }
 
 /* Before protocol 4 a GLOBAL has no dots: Outer.Inner is getattr(Outer, "Inner"). */
@@ -290,26 +318,32 @@ static ckpt_status write_pairs(writer *w, task t) {
 
 /* ---- storages and tensors ---- */
 
+static ckpt_status room_for_storage(writer *w) {
+  if (w->n_storages < w->storage_capacity) return CKPT_OK;
+  size_t capacity = w->storage_capacity == 0 ? 64 : w->storage_capacity * 2;
+  ckpt_storage **more = realloc(w->storages, capacity * sizeof *more);
+  if (more == NULL) return ckpt_fail_nomem(w->err, capacity * sizeof *more);
+  w->storages = more;
+  numbered *numbers = realloc(w->numbers, capacity * sizeof *numbers);
+  if (numbers == NULL) return ckpt_fail_nomem(w->err, capacity * sizeof *numbers);
+  w->numbers = numbers;
+  w->storage_capacity = capacity;
+  return CKPT_OK;
+}
+
 /* A storage's number in order of first appearance. `key` tells apart what must not share a record. */
 static ckpt_status number_storage(size_t *out, writer *w, ckpt_storage *s, const void *key) {
   *out = ckpt_ptrmap_get(&w->storage_ids, key);
   if (*out != SIZE_MAX) return CKPT_OK;
-  if (w->n_storages == w->storage_capacity) {
-    size_t capacity = w->storage_capacity == 0 ? 64 : w->storage_capacity * 2;
-    ckpt_storage **more = realloc(w->storages, capacity * sizeof *more);
-    if (more == NULL) return ckpt_fail_nomem(w->err, capacity * sizeof *more);
-    w->storages = more;
-    w->storage_capacity = capacity;
-  }
+  CKPT_TRY(room_for_storage(w));
   *out = w->n_storages;
+  w->numbers[w->n_storages] = (numbered){SIZE_MAX, SIZE_MAX};
   w->storages[w->n_storages++] = s;
   return ckpt_ptrmap_set(&w->storage_ids, key, *out, w->err);
 }
 
 static ckpt_status write_storage_key(writer *w, size_t number) {
-  const void *at = (const void *)(uintptr_t)(number + 1);
-  size_t id = ckpt_ptrmap_get(&w->storage_keys, at);
-  if (id != SIZE_MAX) return emit_get(w, id);
+  if (w->numbers[number].key != SIZE_MAX) return emit_get(w, w->numbers[number].key);
   char text[24];
   size_t n = 0, digits = number;
   do {
@@ -317,8 +351,7 @@ static ckpt_status write_storage_key(writer *w, size_t number) {
     digits /= 10;
   } while (digits > 0);
   CKPT_TRY(write_text(w, text + sizeof text - n, n));
-  CKPT_TRY(emit_put(w, &id));
-  return ckpt_ptrmap_set(&w->storage_keys, at, id, w->err);
+  return emit_put(w, &w->numbers[number].key);
 }
 
 /*
@@ -345,11 +378,11 @@ static ckpt_status write_persid(writer *w, const ckpt_value *v) {
 /* One storage under two storage classes would be read back with the first one's dtype: it gets a record for each. */
 static ckpt_status number_typed(size_t *number, writer *w, ckpt_storage *s, ckpt_dtype dtype) {
   size_t type = ckpt_dtype_rebuild(dtype) == CKPT_REBUILD_V3 ? CKPT_DTYPE_COUNT : (size_t)dtype;
-  const void *first = (const char *)s + 1, *key = s; /* addresses inside the allocation serve as further keys */
-  size_t seen = ckpt_ptrmap_get(&w->storage_ids, first);
-  if (seen == SIZE_MAX) CKPT_TRY(ckpt_ptrmap_set(&w->storage_ids, first, seen = type, w->err));
-  if (seen != type) key = (const char *)s + 2 + type;
-  return number_storage(number, w, s, key);
+  CKPT_TRY(number_storage(number, w, s, s));
+  numbered *first = &w->numbers[*number];
+  if (first->type == SIZE_MAX) first->type = type;
+  if (first->type == type) return CKPT_OK;
+  return number_storage(number, w, s, (const char *)s + 2 + type); /* an address inside the allocation: nobody else's */
 }
 
 static ckpt_status write_dims(writer *w, const int64_t *dims, int n) {
@@ -663,7 +696,7 @@ ckpt_status ckpt_pickle_write(ckpt_pickle *out, const ckpt_value *root, ckpt_err
   ckpt_ptrmap_free(&w.holders);
   ckpt_strmap_free(&w.classes);
   ckpt_ptrmap_free(&w.storage_ids);
-  ckpt_ptrmap_free(&w.storage_keys);
+  free(w.numbers);
   return st;
 }
 

@@ -65,14 +65,27 @@ static ckpt_status write_fixed(ckpt_zip_writer *w, const fixed_record *records, 
   return CKPT_OK;
 }
 
+/* "data/12" */
+static void storage_name(char *out, size_t key) {
+  char digits[24];
+  size_t n = 0;
+  do {
+    digits[n++] = (char)('0' + key % 10);
+    key /= 10;
+  } while (key > 0);
+  memcpy(out, "data/", 5);
+  for (out += 5; n > 0;) *out++ = digits[--n];
+  *out = '\0';
+}
+
 /* What had to be inflated or computed is let go again: of a large checkpoint one storage is in memory at a time. */
 static ckpt_status write_storage(ckpt_zip_writer *w, size_t key, ckpt_storage *storage, ckpt_error *err) {
   char name[40];
   const unsigned char *data = NULL;
   void *owned = NULL;
-  snprintf(name, sizeof name, "data/%zu", key);
+  storage_name(name, key);
   CKPT_TRY(ckpt_storage_read(&data, &owned, storage, err));
-  ckpt_status st = ckpt_zip_writer_add(w, name, data, ckpt_storage_size(storage), err);
+  ckpt_status st = ckpt_zip_writer_add_storage(w, name, storage, data, err);
   free(owned);
   return st;
 }
@@ -115,7 +128,7 @@ static uint64_t measure_all(measure *m, const ckpt_pickle *pickle, const char *p
   measure_record(m, "data.pkl", pickle->n);
   for (size_t i = 0; i < CKPT_COUNTOF(before); i++) measure_record(m, before[i].name, strlen(before[i].text));
   for (size_t i = 0; i < pickle->n_storages; i++) {
-    snprintf(m->keys[i], sizeof m->keys[i], "data/%zu", i);
+    storage_name(m->keys[i], i);
     measure_record(m, m->keys[i], ckpt_storage_size(pickle->storages[i]));
   }
   for (size_t i = 0; i < CKPT_COUNTOF(after); i++) measure_record(m, after[i].name, strlen(after[i].text));
@@ -134,6 +147,75 @@ ckpt_status ckpt_pth_measure(uint64_t *out, const ckpt_pickle *pickle, const cha
   if (size == 0) return ckpt_fail(err, CKPT_E_LIMIT, -1, "the file would be larger than 2^64 bytes");
   *out = size;
   return CKPT_OK;
+}
+
+/* ---- before the file gets its name ---- */
+
+/* A ckpt_find_storage among those that are written. */
+static ckpt_status find_written(ckpt_storage **out, void *context, const char *key, uint64_t bytes, unsigned swap_unit,
+                                ckpt_error *err) {
+  const ckpt_pickle *pickle = context;
+  (void)swap_unit;
+  char *end;
+  unsigned long long i = strtoull(key, &end, 10);
+  if (*end != '\0' || i >= pickle->n_storages || ckpt_storage_size(pickle->storages[i]) != bytes)
+    return ckpt_fail(err, CKPT_E_CORRUPT, -1, "storage '%s' of %llu bytes is none of those that are written", key,
+                     (unsigned long long)bytes);
+  *out = ckpt_storage_retain(pickle->storages[i]);
+  return CKPT_OK;
+}
+
+static ckpt_status rehearse(ckpt_document *doc, const ckpt_pickle *pickle, ckpt_error *err) {
+  ckpt_torch_builder *builder = NULL;
+  ckpt_value *root = NULL;
+  ckpt_pickle context = *pickle; /* only looked at */
+  CKPT_TRY(ckpt_torch_builder_new(&builder, doc, find_written, &context, err));
+  ckpt_pickle_hooks hooks = ckpt_torch_builder_hooks(builder);
+  ckpt_status st = ckpt_pickle_read(&root, NULL, doc, pickle->bytes, pickle->n, "data.pkl", &hooks, err);
+  ckpt_torch_builder_free(builder);
+  return st;
+}
+
+ckpt_status ckpt_pth_rehearse(const ckpt_pickle *pickle, ckpt_error *err) {
+  ckpt_document *doc = NULL;
+  CKPT_TRY(ckpt_document_make(&doc, ckpt_pickle_memory_limit(pickle->n), err));
+  ckpt_status st = rehearse(doc, pickle, err);
+  ckpt_document_release(doc);
+  return st;
+}
+
+static ckpt_status check_pickle(const ckpt_archive *a, const ckpt_pickle *pickle, ckpt_error *err) {
+  const unsigned char *bytes = NULL;
+  unsigned char *heap = NULL;
+  size_t n = 0, i = ckpt_archive_find(a, "data.pkl");
+  if (i == SIZE_MAX) return ckpt_fail(err, CKPT_E_CORRUPT, -1, "record '%s/data.pkl' is missing", a->prefix);
+  CKPT_TRY(ckpt_archive_bytes(&bytes, &n, &heap, a, i, err));
+  bool same = n == pickle->n && memcmp(bytes, pickle->bytes, n) == 0;
+  free(heap);
+  return same ? CKPT_OK : ckpt_fail(err, CKPT_E_CORRUPT, -1, "the pickle in the file is not the one that was written");
+}
+
+static ckpt_status check_records(ckpt_zip *zip, const ckpt_pickle *pickle, ckpt_error *err) {
+  ckpt_archive a;
+  CKPT_TRY(ckpt_archive_open(&a, zip, err));
+  CKPT_TRY(check_pickle(&a, pickle, err));
+  for (size_t i = 0; i < pickle->n_storages; i++) {
+    char name[40];
+    storage_name(name, i);
+    size_t at = ckpt_archive_next(&a, name);
+    if (at == SIZE_MAX || ckpt_zip_entry_at(zip, at)->size != ckpt_storage_size(pickle->storages[i]))
+      return ckpt_fail(err, CKPT_E_CORRUPT, -1, "record '%s/%s' is missing or of another size than was written",
+                       a.prefix, name);
+  }
+  return CKPT_OK;
+}
+
+ckpt_status ckpt_pth_check(ckpt_mapping *map, const ckpt_pickle *pickle, ckpt_error *err) {
+  ckpt_zip *zip = NULL;
+  CKPT_TRY(ckpt_zip_open(&zip, map, 0, ckpt_mapping_size(map), err));
+  ckpt_status st = check_records(zip, pickle, err);
+  ckpt_zip_release(zip);
+  return st;
 }
 
 ckpt_status ckpt_pth_prefix(char *out, size_t size, const char *path, ckpt_error *err) {

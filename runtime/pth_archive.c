@@ -4,10 +4,42 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+/* Joins parts by '/'; false if there is no room. */
+static bool join(char *out, size_t size, const char *const *parts, size_t n) {
+  size_t at = 0;
+  for (size_t i = 0; i < n; i++) {
+    size_t length = strlen(parts[i]);
+    if (length >= size - at - 1) return false;
+    if (i > 0) out[at++] = '/';
+    memcpy(out + at, parts[i], length);
+    at += length;
+  }
+  out[at] = '\0';
+  return true;
+}
+
 size_t ckpt_archive_find(const ckpt_archive *a, const char *name) {
   char full[600];
-  int n = snprintf(full, sizeof full, "%s/%s", a->prefix, name);
-  return n > 0 && (size_t)n < sizeof full ? ckpt_zip_find(a->zip, full) : SIZE_MAX;
+  const char *const parts[] = {a->prefix, name};
+  return join(full, sizeof full, parts, 2) ? ckpt_zip_find(a->zip, full) : SIZE_MAX;
+}
+
+size_t ckpt_archive_next(ckpt_archive *a, const char *name) {
+  char full[600];
+  const char *const parts[] = {a->prefix, name};
+  if (!join(full, sizeof full, parts, 2)) return SIZE_MAX;
+  size_t next = a->last + 1, n = ckpt_zip_count(a->zip);
+  bool is_next = next < n && strcmp(ckpt_zip_entry_at(a->zip, next)->name, full) == 0;
+  size_t found = is_next ? next : ckpt_zip_find(a->zip, full);
+  if (found != SIZE_MAX) a->last = found;
+  return found;
+}
+
+/* Pickles name their storages in the order of the records. */
+static size_t find_storage(ckpt_archive *a, const char *key) {
+  char name[300];
+  const char *const parts[] = {a->storages, key};
+  return join(name, sizeof name, parts, 2) ? ckpt_archive_next(a, name) : SIZE_MAX;
 }
 
 /* PyTorch takes the text before the first '/' of the first entry, and wants every entry below it. */
@@ -71,15 +103,14 @@ static ckpt_status read_byteorder(ckpt_archive *a, ckpt_error *err) {
 /* Since 2.10 PyTorch wants the record's size to be numel x itemsize exactly. */
 ckpt_status ckpt_archive_storage(ckpt_storage **out, void *context, const char *key, uint64_t bytes, unsigned swap_unit,
                                  ckpt_error *err) {
-  const ckpt_archive *a = context;
-  char name[300];
-  snprintf(name, sizeof name, "%s/%s", a->storages, key);
-  size_t i = ckpt_archive_find(a, name);
-  if (i == SIZE_MAX) return ckpt_fail(err, CKPT_E_CORRUPT, -1, "record '%s' of storage '%s' is missing", name, key);
+  ckpt_archive *a = context;
+  size_t i = find_storage(a, key);
+  if (i == SIZE_MAX)
+    return ckpt_fail(err, CKPT_E_CORRUPT, -1, "record '%s/%s' of storage '%s' is missing", a->storages, key, key);
   const ckpt_zip_entry *e = ckpt_zip_entry_at(a->zip, i);
   if (e->size != bytes)
-    return ckpt_fail(err, CKPT_E_CORRUPT, -1, "record '%s' holds %llu bytes, its storage needs %llu", name,
-                     (unsigned long long)e->size, (unsigned long long)bytes);
+    return ckpt_fail(err, CKPT_E_CORRUPT, -1, "record '%s/%s' holds %llu bytes, its storage needs %llu", a->storages,
+                     key, (unsigned long long)e->size, (unsigned long long)bytes);
   CKPT_TRY(ckpt_storage_record(out, a->zip, i, err));
   if (a->big_endian) ckpt_storage_set_swap(*out, swap_unit);
   return CKPT_OK;

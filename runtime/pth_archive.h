@@ -13,6 +13,7 @@ typedef struct ckpt_archive {
   ckpt_zip *zip; /* borrowed */
   char prefix[256];
   bool big_endian;
+  size_t last;          /* what ckpt_archive_next found last */
   const char *storages; /* sub-folder of the storages that ckpt_archive_storage finds: "data" */
 } ckpt_archive;
 
@@ -24,6 +25,9 @@ ckpt_status ckpt_archive_open(ckpt_archive *out, ckpt_zip *zip, ckpt_error *err)
 
 /* Index of the record P/name, SIZE_MAX if there is none. */
 size_t ckpt_archive_find(const ckpt_archive *a, const char *name);
+
+/* The same where it is likely to be the one behind the one that was found so last. */
+size_t ckpt_archive_next(ckpt_archive *a, const char *name);
 
 /*
  * The bytes of record `i`, its CRC checked. *heap is to be freed; it is NULL when they lie in the mapping.

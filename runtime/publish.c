@@ -10,11 +10,14 @@
 #include <fcntl.h>
 #include <stdlib.h>
 
+enum { WRITEBACK = 4 << 20 };
+
 struct ckpt_output {
   ckpt_sink sink; /* first: the sink's address is the output's */
   ckpt_dir *dir;
   int fd;
-  uint64_t reserved, written;
+  uint64_t reserved, written, begun; /* begun: the disk has been told to begin with so many bytes */
+  bool synced;
   char temp[CKPT_TEMP_NAME]; /* "" while the file has no name at all */
 };
 
@@ -42,11 +45,19 @@ static ckpt_status reserve(ckpt_output *o, uint64_t expected, ckpt_error *err) {
                          (unsigned long long)expected);
 }
 
+/* The disk works while we compute and copy. */
+static void begin_writeback(ckpt_output *o) {
+  if (o->written - o->begun < WRITEBACK) return;
+  ckpt_io_begin_writeback(o->dir->io, o->fd, (off_t)o->begun, (off_t)(o->written - o->begun));
+  o->begun = o->written;
+}
+
 static ckpt_status sink_write(ckpt_sink *sink, const void *data, size_t size, ckpt_error *err) {
   ckpt_output *o = (ckpt_output *)sink;
   if (ckpt_io_write_all(o->dir->io, o->fd, data, size) != 0)
     return ckpt_fail_errno(err, errno, "%s: the new file cannot be written", o->dir->path);
   o->written += size;
+  begin_writeback(o);
   return CKPT_OK;
 }
 
@@ -124,12 +135,18 @@ static ckpt_status give_name(ckpt_output *o, const char *name, ckpt_error *err) 
   return st;
 }
 
-static ckpt_status commit(ckpt_output *o, const char *name, ckpt_error *err) {
+ckpt_status ckpt_output_sync(ckpt_output *o, const char *name, ckpt_error *err) {
   const ckpt_io *io = o->dir->io;
-  CKPT_TRY(ckpt_name_check(name, err));
   if (o->reserved > o->written && ckpt_io_truncate(io, o->fd, (off_t)o->written) != 0)
     return ckpt_dir_fail(o->dir, name, "the space that was reserved too much cannot be given back", err);
   if (io->fsync(io->ctx, o->fd) != 0) return ckpt_dir_fail(o->dir, name, "the new file cannot be synced", err);
+  o->synced = true;
+  return CKPT_OK;
+}
+
+static ckpt_status commit(ckpt_output *o, const char *name, ckpt_error *err) {
+  CKPT_TRY(ckpt_name_check(name, err));
+  if (!o->synced) CKPT_TRY(ckpt_output_sync(o, name, err));
   return give_name(o, name, err);
 }
 

@@ -51,6 +51,13 @@ ckpt_status ckpt_output_begin(ckpt_output **out, ckpt_dir *dir, uint64_t expecte
 ckpt_sink *ckpt_output_sink(ckpt_output *o);
 int ckpt_output_fd(const ckpt_output *o); /* to read back what was written (no more, no less), before it has its name */
 
+/*
+ * The fsync of commit ahead of it, so that it may run in a thread of its own while what was written is looked at.
+ * Nothing may be written afterwards, and after a failure the output can only be abandoned. `name` is for
+ * the message.
+ */
+ckpt_status ckpt_output_sync(ckpt_output *o, const char *name, ckpt_error *err);
+
 /* fsync, name, fsync the directory. `o` is consumed either way. On failure no file of that name was changed. */
 ckpt_status ckpt_output_commit(ckpt_output *o, const char *name, ckpt_error *err);
 void ckpt_output_abandon(ckpt_output *o);

@@ -139,13 +139,26 @@ static ckpt_status write_gathered(ckpt_sink *sink, const ckpt_tensor *t, const v
   return st;
 }
 
+/* From where it lies; what lies in a mapping is let go behind. */
+static ckpt_status write_direct(ckpt_sink *sink, const ckpt_tensor *t, const unsigned char *data, ckpt_error *err) {
+  enum { BLOCK = 1 << 18, FORGET = 4096 };
+  const ckpt_storage *s = ckpt_tensor_storage(t);
+  size_t size = ckpt_tensor_nbytes(t), step = ckpt_storage_is_mapped(s) ? BLOCK : size;
+  for (size_t at = 0, n; at < size; at += n) {
+    n = size - at < step ? size - at : step;
+    CKPT_TRY(sink->write(sink, data + at, n, err));
+    if (n >= FORGET) ckpt_storage_forget(s, data + at, n);
+  }
+  return CKPT_OK;
+}
+
 static ckpt_status write_tensor(ckpt_sink *sink, const ckpt_safetensors_tensor *e, ckpt_error *err) {
   const ckpt_tensor *t = e->tensor;
   const void *data = NULL;
   if (ckpt_tensor_numel(t) == 0) return CKPT_OK;
   CKPT_TRY(ckpt_tensor_data(&data, t, err));
   bool direct = ckpt_tensor_is_contiguous(t) && !ckpt_tensor_conj(t) && !ckpt_tensor_neg(t);
-  return direct ? sink->write(sink, data, ckpt_tensor_nbytes(t), err) : write_gathered(sink, t, data, err);
+  return direct ? write_direct(sink, t, data, err) : write_gathered(sink, t, data, err);
 }
 
 ckpt_status ckpt_safetensors_write(ckpt_sink *sink, const ckpt_safetensors *file, ckpt_error *err) {

@@ -1,12 +1,15 @@
 /*
  * save.c - every format into a file of its own: whole as a pickle, or its tensors flat. What was written must read back
- * before it gets a name: a fault of ours is found while the old file is still there.
+ * before it gets a name: a fault of ours is found while the old file is still there. Of a pth that is done in two parts
+ * (pth.h): the objects from memory while the storages are being written, the file's structure while it is being synced.
  */
 #include "save.h"
 
 #include <stdlib.h>
 
+#include "buffered.h"
 #include "checkpoint.h"
+#include "parallel.h"
 #include "pth.h"
 #include "safetensors.h"
 #include "safetensors_write.h"
@@ -14,7 +17,8 @@
 
 /* ---- publishing ---- */
 
-static ckpt_status check_opens(ckpt_mapping *map, const char *name, ckpt_error *err) {
+static ckpt_status check_opens(ckpt_mapping *map, const char *name, const ckpt_content *content, ckpt_error *err) {
+  (void)content;
   ckpt_checkpoint *cp = NULL;
   CKPT_TRY(ckpt_checkpoint_open_mapping(&cp, map, name, NULL, err));
   ckpt_checkpoint_close(cp);
@@ -24,22 +28,85 @@ static ckpt_status check_opens(ckpt_mapping *map, const char *name, ckpt_error *
 static ckpt_status check_output(const ckpt_output *o, const char *name, const ckpt_content *content, ckpt_error *err) {
   ckpt_mapping *map = NULL;
   CKPT_TRY(ckpt_mapping_open_fd(&map, ckpt_output_fd(o), name, err));
-  ckpt_status st = content->check(map, name, err);
+  ckpt_status st = content->check(map, name, content, err);
   ckpt_mapping_release(map);
   return st;
+}
+
+/* Something that is done beside something else, and how it went. */
+typedef struct errand {
+  ckpt_output *o;
+  const char *name;
+  const ckpt_content *content;
+  ckpt_status st;
+  ckpt_error err;
+  ckpt_beside beside;
+} errand;
+
+static void sync_output(void *context) {
+  errand *e = context;
+  e->st = ckpt_output_sync(e->o, e->name, &e->err);
+}
+
+static void rehearse(void *context) {
+  errand *e = context;
+  e->st = e->content->rehearse(e->content, &e->err);
+}
+
+/* The first failure counts, and its message. */
+static ckpt_status join(errand *e, ckpt_status st, ckpt_error *err) {
+  ckpt_beside_join(&e->beside);
+  if (st == CKPT_OK && e->st != CKPT_OK && err != NULL) *err = e->err;
+  return st == CKPT_OK ? e->st : st;
+}
+
+/* The disk is waited for beside the check, which costs the processor only. */
+static ckpt_status sync_and_check(ckpt_output *o, const char *name, const ckpt_content *content, ckpt_error *err) {
+  errand e = {.o = o, .name = name};
+  ckpt_beside_start(&e.beside, sync_output, &e);
+  return join(&e, check_output(o, name, content, err), err);
+}
+
+static ckpt_status write_buffered(ckpt_sink *to, const ckpt_content *content, ckpt_error *err) {
+  ckpt_buffered *b = NULL;
+  CKPT_TRY(ckpt_buffered_new(&b, to, err));
+  ckpt_status st = content->write(ckpt_buffered_sink(b), content, err);
+  if (st == CKPT_OK) st = ckpt_buffered_flush(b, err);
+  ckpt_buffered_free(b);
+  return st;
+}
+
+static ckpt_status named(ckpt_status st, const char *name, ckpt_error *err) {
+  return st == CKPT_OK ? CKPT_OK : ckpt_fail_in(err, st, name);
+}
+
+static ckpt_status write_beside_rehearsal(ckpt_sink *sink, const char *name, const ckpt_content *content,
+                                          ckpt_error *err) {
+  errand e = {.content = content};
+  ckpt_beside_start(&e.beside, rehearse, &e);
+  ckpt_status st = write_buffered(sink, content, err);
+  return st == CKPT_OK ? named(join(&e, CKPT_OK, err), name, err) : join(&e, st, err);
+}
+
+static ckpt_status rehearse_and_write(ckpt_sink *sink, const char *name, const ckpt_content *content, ckpt_error *err) {
+  if (content->long_rehearsal) return write_beside_rehearsal(sink, name, content, err);
+  if (content->rehearse != NULL) CKPT_TRY(named(content->rehearse(content, err), name, err));
+  return write_buffered(sink, content, err);
 }
 
 ckpt_status ckpt_save_publish(ckpt_dir *dir, const char *name, const ckpt_content *content, ckpt_error *err) {
   ckpt_output *o = NULL;
   CKPT_TRY(ckpt_output_begin(&o, dir, content->size, err));
-  ckpt_status st = content->write(ckpt_output_sink(o), content, err);
-  if (st == CKPT_OK) st = check_output(o, name, content, err);
+  ckpt_status st = rehearse_and_write(ckpt_output_sink(o), name, content, err);
+  if (st == CKPT_OK) st = sync_and_check(o, name, content, err);
   if (st == CKPT_OK) return ckpt_output_commit(o, name, err);
   ckpt_output_abandon(o);
   return st;
 }
 
 /* ---- pth ---- */
+
+enum { LONG_PICKLE = 1 << 17 }; /* from here on to read it takes longer than to start a thread */
 
 typedef struct pth_file {
   const ckpt_pickle *pickle;
@@ -51,10 +118,20 @@ static ckpt_status write_pth(ckpt_sink *sink, const ckpt_content *content, ckpt_
   return ckpt_pth_write(sink, file->pickle, file->prefix, err);
 }
 
+static ckpt_status check_pth(ckpt_mapping *map, const char *name, const ckpt_content *content, ckpt_error *err) {
+  const pth_file *file = content->data;
+  return named(ckpt_pth_check(map, file->pickle, err), name, err);
+}
+
+static ckpt_status rehearse_pth(const ckpt_content *content, ckpt_error *err) {
+  const pth_file *file = content->data;
+  return ckpt_pth_rehearse(file->pickle, err);
+}
+
 static ckpt_status publish_pickle(ckpt_dir *dir, const char *name, const ckpt_pickle *pickle, uint64_t *bytes,
                                   ckpt_error *err) {
   pth_file file = {.pickle = pickle};
-  ckpt_content content = {0, &file, write_pth, check_opens};
+  ckpt_content content = {0, &file, write_pth, check_pth, rehearse_pth, pickle->n >= LONG_PICKLE};
   CKPT_TRY(ckpt_pth_prefix(file.prefix, sizeof file.prefix, name, err));
   CKPT_TRY(ckpt_pth_measure(&content.size, pickle, file.prefix, err));
   CKPT_TRY(ckpt_save_publish(dir, name, &content, err));
@@ -132,7 +209,7 @@ static ckpt_status fill_lists(lists *l, const ckpt_save_job *job, const size_t *
 static ckpt_status publish_lists(const ckpt_save_job *job, const char *name, const lists *l, ckpt_error *err) {
   ckpt_safetensors file = {0};
   CKPT_TRY(ckpt_safetensors_prepare(&file, l->tensors, l->n, l->metadata, l->n_metadata, err));
-  ckpt_content content = {file.size, &file, write_safetensors, check_opens};
+  ckpt_content content = {file.size, &file, write_safetensors, check_opens, NULL, false};
   ckpt_status st = ckpt_save_publish(job->dir, name, &content, err);
   ckpt_safetensors_free(&file);
   return st;

@@ -16,12 +16,17 @@ typedef struct ckpt_save_job {
   ckpt_save_report *report;
 } ckpt_save_job;
 
-/* What a file will hold; `check` looks at what was written before it gets its name. */
+/*
+ * What a file will hold. `check` looks at what was written before it gets its name; `rehearse` (or NULL) makes sure
+ * beforehand of what can be known without the file, in a thread beside the writing if `long_rehearsal`.
+ */
 typedef struct ckpt_content {
   uint64_t size;
   const void *data;
   ckpt_status (*write)(ckpt_sink *sink, const struct ckpt_content *content, ckpt_error *err);
-  ckpt_status (*check)(ckpt_mapping *map, const char *name, ckpt_error *err);
+  ckpt_status (*check)(ckpt_mapping *map, const char *name, const struct ckpt_content *content, ckpt_error *err);
+  ckpt_status (*rehearse)(const struct ckpt_content *content, ckpt_error *err);
+  bool long_rehearsal;
 } ckpt_content;
 
 /* Temporary file, sync, check, name, sync of the directory. */

@@ -69,7 +69,8 @@ static ckpt_status write_text(ckpt_sink *sink, const ckpt_content *content, ckpt
   return sink->write(sink, ((const text *)content->data)->bytes, (size_t)content->size, err);
 }
 
-static ckpt_status check_text(ckpt_mapping *map, const char *name, ckpt_error *err) {
+static ckpt_status check_text(ckpt_mapping *map, const char *name, const ckpt_content *content, ckpt_error *err) {
+  (void)content;
   ckpt_shard_index index = {0};
   ckpt_status st = ckpt_shard_index_parse(&index, NULL, NULL, map, err);
   if (st != CKPT_OK) return ckpt_fail_in(err, st, name);
@@ -125,7 +126,7 @@ static void take_away(const set *s, size_t n) {
 }
 
 static ckpt_status save_files(const set *s, const text *index, size_t size, ckpt_error *err) {
-  ckpt_content content = {size, index, write_text, check_text};
+  ckpt_content content = {size, index, write_text, check_text, NULL, false};
   ckpt_status st = CKPT_OK;
   size_t written = 0;
   while (st == CKPT_OK && written < s->split->n) {

@@ -90,6 +90,7 @@ static moments go_over(ckpt_stats *s, const ckpt_tensor *t, const void *data) {
     n = sift(s, v, n);
     note_bounds(s, v, n);
     merge(&all, moments_of(v, n));
+    ckpt_tensor_passed(t, data, at, s->count - at < BLOCK ? s->count - at : BLOCK);
   }
   return all;
 }

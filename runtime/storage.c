@@ -13,6 +13,8 @@ struct ckpt_storage {
   unsigned swap_unit;
   const ckpt_storage_source *source; /* NULL: the bytes were there from the beginning */
   void *context;
+  ckpt_zip *zip; /* of a record */
+  size_t index;
 };
 
 static ckpt_status make(ckpt_storage **out, size_t size, ckpt_error *err) {
@@ -105,36 +107,32 @@ ckpt_status ckpt_storage_span(ckpt_storage **out, ckpt_mapping *map, uint64_t of
 
 /* ---- records of an archive ---- */
 
-typedef struct record {
-  ckpt_zip *zip;
-  size_t index;
-} record;
-
+/* The context is the storage itself, which holds its place in the archive. */
 static ckpt_status fetch_record(unsigned char **out, bool *heap, void *context, ckpt_error *err) {
-  const record *r = context;
-  *heap = !ckpt_zip_entry_at(r->zip, r->index)->stored;
-  if (*heap) return ckpt_zip_read(out, r->zip, r->index, err);
+  const ckpt_storage *s = context;
+  *heap = !ckpt_zip_entry_at(s->zip, s->index)->stored;
+  if (*heap) return ckpt_zip_read(out, s->zip, s->index, err);
   const unsigned char *span = NULL;
-  CKPT_TRY(ckpt_zip_span(&span, r->zip, r->index, err));
+  CKPT_TRY(ckpt_zip_span(&span, s->zip, s->index, err));
   *out = (unsigned char *)(uintptr_t)span; /* never written through: the storage is not writable */
   return CKPT_OK;
 }
 
-static void drop_record(void *context) {
-  record *r = context;
-  ckpt_zip_release(r->zip);
-  free(r);
-}
+static void drop_record(void *context) { ckpt_zip_release(((ckpt_storage *)context)->zip); }
 
 static const ckpt_storage_source record_source = {fetch_record, drop_record};
 
 ckpt_status ckpt_storage_record(ckpt_storage **out, ckpt_zip *zip, size_t index, ckpt_error *err) {
   const ckpt_zip_entry *e = ckpt_zip_entry_at(zip, index);
+  ckpt_storage *s = NULL;
   if (e->size > SIZE_MAX) return ckpt_fail(err, CKPT_E_LIMIT, -1, "record '%s' is too large", e->name);
-  record *r = malloc(sizeof *r);
-  if (r == NULL) return ckpt_fail_nomem(err, sizeof *r);
-  *r = (record){ckpt_zip_retain(zip), index};
-  return ckpt_storage_from(out, (size_t)e->size, &record_source, r, err);
+  CKPT_TRY(make(&s, (size_t)e->size, err));
+  s->zip = ckpt_zip_retain(zip);
+  s->index = index;
+  s->source = &record_source;
+  s->context = s;
+  *out = s;
+  return CKPT_OK;
 }
 
 /* ---- counting ---- */
@@ -224,4 +222,25 @@ ckpt_status ckpt_storage_read(const unsigned char **out, void **owned, ckpt_stor
 
 void *ckpt_storage_context(const ckpt_storage *s, const ckpt_storage_source *source) {
   return s->source == source ? s->context : NULL;
+}
+
+/* ---- hints ---- */
+
+/* The mapping under the bytes, if they lie in one. */
+static const ckpt_mapping *mapping_of(const ckpt_storage *s) {
+  if (atomic_load(&s->heap) || atomic_load(&s->data) == NULL) return NULL;
+  if (s->source == &span_source) return s->context;
+  return s->source == &record_source ? ckpt_zip_mapping(s->zip) : NULL;
+}
+
+bool ckpt_storage_is_mapped(const ckpt_storage *s) { return mapping_of(s) != NULL; }
+
+void ckpt_storage_expect(const ckpt_storage *s) {
+  const ckpt_mapping *m = mapping_of(s);
+  if (m != NULL) ckpt_mapping_expect(m, atomic_load(&s->data), s->size);
+}
+
+void ckpt_storage_forget(const ckpt_storage *s, const void *at, size_t size) {
+  const ckpt_mapping *m = mapping_of(s);
+  if (m != NULL) ckpt_mapping_forget(m, at, size);
 }

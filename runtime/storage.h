@@ -62,6 +62,14 @@ ckpt_status ckpt_storage_data(unsigned char **out, ckpt_storage *s, ckpt_error *
  */
 ckpt_status ckpt_storage_read(const unsigned char **out, void **owned, ckpt_storage *s, ckpt_error *err);
 
+/*
+ * Hints for a storage whose bytes lie in a mapping, nothing for any other: all of it will be read soon; the `size`
+ * bytes at `at` have been read for now.
+ */
+bool ckpt_storage_is_mapped(const ckpt_storage *s);
+void ckpt_storage_expect(const ckpt_storage *s);
+void ckpt_storage_forget(const ckpt_storage *s, const void *at, size_t size);
+
 /* The context of a storage that ckpt_storage_from made of `source`, NULL for any other. */
 void *ckpt_storage_context(const ckpt_storage *s, const ckpt_storage_source *source);
 

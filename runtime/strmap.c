@@ -3,13 +3,7 @@
 
 #include <stdlib.h>
 
-/* FNV-1a with a final mix; the low bits choose the slot. */
-static uint64_t hash_bytes(const char *key, size_t length) {
-  uint64_t h = 0xcbf29ce484222325u;
-  for (size_t i = 0; i < length; i++) h = (h ^ (unsigned char)key[i]) * 0x100000001b3u;
-  h ^= h >> 32;
-  return h * 0x9e3779b97f4a7c15u;
-}
+#include "hash.h"
 
 void ckpt_strmap_free(ckpt_strmap *map) {
   free(map->slots);
@@ -18,7 +12,7 @@ void ckpt_strmap_free(ckpt_strmap *map) {
 
 static ckpt_strmap_slot *find(const ckpt_strmap *map, const char *key, size_t length, uint64_t hash) {
   size_t mask = map->capacity - 1;
-  for (size_t i = (size_t)(hash >> 20) & mask;; i = (i + 1) & mask) {
+  for (size_t i = (size_t)hash & mask;; i = (i + 1) & mask) {
     ckpt_strmap_slot *s = &map->slots[i];
     if (s->key == NULL) return s;
     if (s->hash == hash && s->length == length && memcmp(s->key, key, length) == 0) return s;
@@ -40,7 +34,7 @@ static ckpt_status grow(ckpt_strmap *map, ckpt_error *err) {
 
 ckpt_status ckpt_strmap_set(ckpt_strmap *map, const char *key, size_t length, size_t value, ckpt_error *err) {
   if ((map->count + 1) * 2 > map->capacity) CKPT_TRY(grow(map, err));
-  uint64_t hash = hash_bytes(key, length);
+  uint64_t hash = ckpt_hash_bytes(key, length);
   ckpt_strmap_slot *s = find(map, key, length, hash);
   if (s->key == NULL) map->count++;
   *s = (ckpt_strmap_slot){key, length, hash, value};
@@ -49,6 +43,6 @@ ckpt_status ckpt_strmap_set(ckpt_strmap *map, const char *key, size_t length, si
 
 size_t ckpt_strmap_get(const ckpt_strmap *map, const char *key, size_t length) {
   if (map->capacity == 0) return SIZE_MAX;
-  const ckpt_strmap_slot *s = find(map, key, length, hash_bytes(key, length));
+  const ckpt_strmap_slot *s = find(map, key, length, ckpt_hash_bytes(key, length));
   return s->key == NULL ? SIZE_MAX : s->value;
 }

@@ -9,6 +9,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "strided.h"
+
 struct ckpt_tensor {
   atomic_int refs;
   ckpt_dtype dtype;
@@ -67,12 +69,12 @@ static ckpt_status check_bounds(const ckpt_tensor *t, ckpt_error *err) {
   return CKPT_OK;
 }
 
-static ckpt_status set_nbytes(ckpt_tensor *t, ckpt_error *err) {
-  int64_t per = ckpt_dtype_per_byte(t->dtype), bytes;
-  int64_t units = t->numel / per + (t->numel % per != 0);
-  if (!ckpt_mul_i64(&bytes, units, (int64_t)ckpt_dtype_size(t->dtype)))
+static ckpt_status count_bytes(size_t *out, ckpt_dtype dtype, int64_t numel, ckpt_error *err) {
+  int64_t per = ckpt_dtype_per_byte(dtype), bytes;
+  int64_t units = numel / per + (numel % per != 0);
+  if (!ckpt_mul_i64(&bytes, units, (int64_t)ckpt_dtype_size(dtype)))
     return ckpt_fail(err, CKPT_E_RANGE, -1, "the tensor's bytes do not fit in 63 bits");
-  t->nbytes = (size_t)bytes;
+  *out = (size_t)bytes;
   return CKPT_OK;
 }
 
@@ -101,7 +103,7 @@ ckpt_status ckpt_tensor_make(ckpt_tensor **out, ckpt_storage *storage, const ckp
   t->storage = storage;
   if (spec->ndim > 0) memcpy(t->dims, spec->shape, (size_t)spec->ndim * sizeof(int64_t));
   fill_strides(t, spec->stride);
-  ckpt_status st = set_nbytes(t, err);
+  ckpt_status st = count_bytes(&t->nbytes, t->dtype, numel, err);
   if (st == CKPT_OK) st = check_bounds(t, err);
   if (st != CKPT_OK) {
     free(t);
@@ -113,11 +115,9 @@ ckpt_status ckpt_tensor_make(ckpt_tensor **out, ckpt_storage *storage, const ckp
 }
 
 static ckpt_status spec_bytes(size_t *out, const ckpt_tensor_spec *spec, ckpt_error *err) {
-  ckpt_tensor *t = NULL;
-  CKPT_TRY(ckpt_tensor_make(&t, NULL, spec, err));
-  *out = t->nbytes;
-  ckpt_tensor_release(t);
-  return CKPT_OK;
+  int64_t numel = 0;
+  CKPT_TRY(check_shape(&numel, spec, err));
+  return count_bytes(out, spec->dtype, numel, err);
 }
 
 static ckpt_status over_storage(ckpt_tensor **out, ckpt_storage *s, const ckpt_tensor_spec *spec, ckpt_error *err) {
@@ -302,6 +302,20 @@ static void gather_rows(unsigned char *to, const ckpt_tensor *t, const unsigned 
   }
 }
 
+/* Whole slices of the first dimension are a region of their own, copied in the order that suits the memory. */
+static bool gather_slices(unsigned char *to, const ckpt_tensor *t, const unsigned char *data, int64_t start,
+                          int64_t count) {
+  int64_t shape[CKPT_MAX_DIMS], rows[CKPT_MAX_DIMS], slice = t->ndim < 2 ? 0 : t->numel / t->dims[0];
+  if (slice == 0 || start % slice != 0 || count % slice != 0) return false;
+  size_t size = ckpt_dtype_size(t->dtype);
+  memcpy(shape, t->dims, (size_t)t->ndim * sizeof *shape);
+  shape[0] = count / slice;
+  ckpt_strided_rows(rows, t->ndim, shape);
+  const unsigned char *from = data + (size_t)(start / slice * t->dims[t->ndim]) * size;
+  ckpt_strided_copy(to, rows, (ckpt_region){from, t->dims + t->ndim}, t->ndim, shape, size);
+  return true;
+}
+
 void ckpt_tensor_gather(void *buffer, const ckpt_tensor *t, const void *data, int64_t start, int64_t count) {
   size_t size = ckpt_dtype_size(t->dtype);
   if (ckpt_dtype_per_byte(t->dtype) > 1) {
@@ -310,9 +324,17 @@ void ckpt_tensor_gather(void *buffer, const ckpt_tensor *t, const void *data, in
   }
   if (ckpt_tensor_is_contiguous(t))
     memcpy(buffer, (const unsigned char *)data + (size_t)start * size, (size_t)count * size);
-  else
+  else if (!gather_slices(buffer, t, data, start, count))
     gather_rows(buffer, t, data, start, count);
   if (t->neg || t->conj) flip_signs(buffer, t, count);
+}
+
+void ckpt_tensor_passed(const ckpt_tensor *t, const void *data, int64_t at, int64_t count) {
+  enum { SHARE = 1 << 20 };
+  size_t size = ckpt_dtype_size(t->dtype), start = (size_t)at * size, end = start + (size_t)count * size;
+  if (start / SHARE == end / SHARE || ckpt_dtype_per_byte(t->dtype) > 1 || !ckpt_tensor_is_contiguous(t)) return;
+  start -= start % SHARE;
+  ckpt_storage_forget(t->storage, (const unsigned char *)data + start, end - start);
 }
 
 ckpt_status ckpt_tensor_check_spread(const ckpt_tensor *t, ckpt_error *err) {
@@ -344,10 +366,21 @@ static int digest_gathered(EVP_MD_CTX *md, const ckpt_tensor *t, const void *dat
   return ok;
 }
 
+static int digest_in_place(EVP_MD_CTX *md, const ckpt_tensor *t, const unsigned char *data) {
+  enum { BLOCK = 1 << 18, FORGET = 4096 };
+  int ok = 1;
+  for (size_t at = 0, n; ok && at < t->nbytes; at += n) {
+    n = t->nbytes - at < BLOCK ? t->nbytes - at : BLOCK;
+    ok = EVP_DigestUpdate(md, data + at, n);
+    if (n >= FORGET) ckpt_storage_forget(t->storage, data + at, n);
+  }
+  return ok;
+}
+
 static int digest(EVP_MD_CTX *md, unsigned char sum[32], const ckpt_tensor *t, const void *data) {
   bool direct = (ckpt_tensor_is_contiguous(t) && !t->conj && !t->neg) || ckpt_dtype_per_byte(t->dtype) > 1;
   if (EVP_DigestInit_ex(md, EVP_sha256(), NULL) != 1) return 0;
-  if ((direct ? EVP_DigestUpdate(md, data, t->nbytes) : digest_gathered(md, t, data)) != 1) return 0;
+  if ((direct ? digest_in_place(md, t, data) : digest_gathered(md, t, data)) != 1) return 0;
   return EVP_DigestFinal_ex(md, sum, NULL);
 }
 

@@ -50,10 +50,20 @@ ckpt_status ckpt_tensor_read(const void **out, void **owned, const ckpt_tensor *
  */
 void ckpt_tensor_gather(void *buffer, const ckpt_tensor *t, const void *data, int64_t start, int64_t count);
 
+/*
+ * A hint that [at, at+count) have been read for now, by who goes through a contiguous tensor from front to back: what
+ * lies in a mapping leaves this process's memory, a megabyte at a time.
+ */
+void ckpt_tensor_passed(const ckpt_tensor *t, const void *data, int64_t at, int64_t count);
+
 bool ckpt_tensor_same_shape(const ckpt_tensor *a, const ckpt_tensor *b);
 
 /* All of the logical elements, cast to `to_dtype` (ckpt_cast_check) block by block. */
 void ckpt_tensor_cast_into(unsigned char *to, ckpt_dtype to_dtype, const ckpt_tensor *src, const void *from);
+
+/* The same for the logical elements [start, start+count), in row-major order; `to` is where the first of them goes. */
+void ckpt_tensor_cast_range(unsigned char *to, ckpt_dtype to_dtype, const ckpt_tensor *src, const void *from,
+                            int64_t start, int64_t count);
 
 /* CKPT_E_UNSUPPORTED for a view of packed elements (quint4x2, quint2x4) that does not lie in whole bytes. */
 ckpt_status ckpt_tensor_check_packed(const ckpt_tensor *t, ckpt_error *err);

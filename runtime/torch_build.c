@@ -13,11 +13,26 @@
 #include "numpy.h"
 #include "quantized.h"
 
+typedef ckpt_status (*rebuild)(ckpt_tensor **out, const ckpt_value *args, ckpt_error *err);
+
+/* What a callable is; a pickle names each once and calls it thousands of times. */
+typedef struct role {
+  const ckpt_value *callable;
+  rebuild call;
+  bool ordered;
+} role;
+
+enum { ROLES = 4 };
+
 struct ckpt_torch_builder {
   ckpt_document *doc;
+  role roles[ROLES]; /* those met last */
+  size_t next_role;
   ckpt_find_storage find;
   void *context;
-  ckpt_strmap keys;        /* storage key -> place in `storages` */
+  ckpt_strmap keys;   /* storage key -> place in `storages`; of those that are not in `numbered` */
+  uint32_t *numbered; /* a key that is a small number -> place + 1, 0: none */
+  size_t n_numbered;
   ckpt_storage **storages; /* borrowed: the document owns them */
   size_t n, capacity;
 };
@@ -76,8 +91,13 @@ static ckpt_status arg_dtype(ckpt_dtype *out, const ckpt_value *tuple, size_t i,
 /* The key, a string, or an integer as Python would format it. */
 static ckpt_status key_text(char *out, size_t size, const ckpt_value *key, ckpt_error *err) {
   int n = -1;
-  if (key != NULL && key->kind == CKPT_STR && strlen(key->as.text.bytes) == key->as.text.n)
-    n = snprintf(out, size, "%s", key->as.text.bytes);
+  if (key != NULL && key->kind == CKPT_STR) {
+    size_t length = key->as.text.n;
+    if (length >= size || memchr(key->as.text.bytes, 0, length) != NULL)
+      return bad(err, "a storage whose key is no short string");
+    memcpy(out, key->as.text.bytes, length + 1);
+    return CKPT_OK;
+  }
   if (key != NULL && key->kind == CKPT_INT) n = snprintf(out, size, "%lld", (long long)key->as.integer);
   return n >= 0 && (size_t)n < size ? CKPT_OK : bad(err, "a storage whose key is no short string");
 }
@@ -110,6 +130,53 @@ ckpt_status ckpt_storage_id_read(ckpt_storage_id *out, const ckpt_value *id, ckp
   return CKPT_OK;
 }
 
+/* The number that a key says, if it is one that Python would write and no larger than the storages so far let expect.
+ */
+static bool key_number(size_t *out, const ckpt_torch_builder *b, const char *key) {
+  size_t n = 0, limit = 4 * b->n + 1024;
+  if (key[0] == '\0' || (key[0] == '0' && key[1] != '\0')) return false;
+  for (const char *p = key; *p != '\0'; p++) {
+    if (*p < '0' || *p > '9' || n >= limit) return false;
+    n = 10 * n + (size_t)(*p - '0');
+  }
+  *out = n;
+  return n < limit && b->n < UINT32_MAX;
+}
+
+static ckpt_status room_for_number(ckpt_torch_builder *b, size_t number, ckpt_error *err) {
+  size_t n = 2 * number + 64;
+  if (number < b->n_numbered) return CKPT_OK;
+  uint32_t *more = realloc(b->numbered, n * sizeof *more);
+  if (more == NULL) return ckpt_fail_nomem(err, n * sizeof *more);
+  memset(more + b->n_numbered, 0, (n - b->n_numbered) * sizeof *more);
+  b->numbered = more;
+  b->n_numbered = n;
+  return CKPT_OK;
+}
+
+/* The place of the storage of that key, or SIZE_MAX. A key may have come too early to be numbered. */
+static size_t find_key(const ckpt_torch_builder *b, const char *key) {
+  size_t number;
+  bool small = key_number(&number, b, key) && number < b->n_numbered;
+  if (small && b->numbered[number] != 0) return b->numbered[number] - 1;
+  return b->keys.count == 0 ? SIZE_MAX : ckpt_strmap_get(&b->keys, key, strlen(key));
+}
+
+/* The next storage gets that key. */
+static ckpt_status remember_key(ckpt_torch_builder *b, const char *key, ckpt_error *err) {
+  size_t number;
+  if (key_number(&number, b, key)) {
+    CKPT_TRY(room_for_number(b, number, err));
+    b->numbered[number] = (uint32_t)b->n + 1;
+    return CKPT_OK;
+  }
+  ckpt_error here = {0};
+  char *copy = ckpt_arena_copy(ckpt_document_arena(b->doc), key, strlen(key), &here);
+  if (copy != NULL) return ckpt_strmap_set(&b->keys, copy, strlen(copy), b->n, err);
+  if (err != NULL) *err = here;
+  return here.status;
+}
+
 static ckpt_status remember(ckpt_torch_builder *b, const char *key, ckpt_storage *s, ckpt_error *err) {
   if (b->n == b->capacity) {
     size_t capacity = b->capacity == 0 ? 64 : b->capacity * 2;
@@ -118,13 +185,7 @@ static ckpt_status remember(ckpt_torch_builder *b, const char *key, ckpt_storage
     b->storages = more;
     b->capacity = capacity;
   }
-  ckpt_error here = {0};
-  char *copy = ckpt_arena_copy(ckpt_document_arena(b->doc), key, strlen(key), &here);
-  if (copy == NULL) {
-    if (err != NULL) *err = here;
-    return here.status;
-  }
-  CKPT_TRY(ckpt_strmap_set(&b->keys, copy, strlen(copy), b->n, err));
+  CKPT_TRY(remember_key(b, key, err));
   b->storages[b->n++] = s;
   return CKPT_OK;
 }
@@ -132,7 +193,7 @@ static ckpt_status remember(ckpt_torch_builder *b, const char *key, ckpt_storage
 /* The storage of that key: one object however often the file names it, and always of the same size. */
 static ckpt_status get_storage(ckpt_storage **out, ckpt_torch_builder *b, const char *key, uint64_t bytes,
                                unsigned swap, ckpt_error *err) {
-  size_t at = ckpt_strmap_get(&b->keys, key, strlen(key));
+  size_t at = find_key(b, key);
   if (at == SIZE_MAX) {
     ckpt_storage *s = NULL;
     CKPT_TRY(b->find(&s, b->context, key, bytes, swap, err));
@@ -327,8 +388,6 @@ static ckpt_status rebuild_from_numpy(ckpt_tensor **out, const ckpt_value *args,
   return st;
 }
 
-typedef ckpt_status (*rebuild)(ckpt_tensor **out, const ckpt_value *args, ckpt_error *err);
-
 typedef struct rebuilder {
   const char *name;
   rebuild call;
@@ -479,14 +538,22 @@ static bool become_newobj_ex(ckpt_value *v) {
   return true;
 }
 
+static const role *role_of(ckpt_torch_builder *b, const ckpt_value *f) {
+  for (size_t i = 0; i < ROLES; i++)
+    if (b->roles[i].callable == f) return &b->roles[i];
+  role *r = &b->roles[b->next_role++ % ROLES];
+  *r = (role){f, find_rebuild(f), ckpt_value_is_class(f, "collections", "OrderedDict")};
+  return r;
+}
+
 static ckpt_status on_built(void *context, ckpt_value *v, ckpt_error *err) {
   ckpt_torch_builder *b = context;
   const ckpt_value *f = v->made->callable;
   if (f->kind != CKPT_CLASS || v->made->how != CKPT_BY_REDUCE) return CKPT_OK;
-  rebuild call = find_rebuild(f);
-  if (call != NULL) return build_tensor(b, v, call, v->made->args, err);
+  const role *r = role_of(b, f);
+  if (r->call != NULL) return build_tensor(b, v, r->call, v->made->args, err);
+  if (r->ordered) return ordered_dict(b, v, err);
   if (become_newobj_ex(v)) return CKPT_OK;
-  if (ckpt_value_is_class(f, "collections", "OrderedDict")) return ordered_dict(b, v, err);
   if (ckpt_value_is_class(f, "torch._tensor", "_rebuild_from_type_v2")) return from_type(b, v, err);
   if (ckpt_value_is_class(f, "_codecs", "encode")) return encoded_bytes(b, v, err);
   if (ckpt_value_is_class(f, "torch", "Size")) return set_of(v, CKPT_TUPLE);
@@ -509,6 +576,7 @@ ckpt_status ckpt_torch_builder_new(ckpt_torch_builder **out, ckpt_document *doc,
 void ckpt_torch_builder_free(ckpt_torch_builder *b) {
   if (b == NULL) return;
   ckpt_strmap_free(&b->keys);
+  free(b->numbered);
   free(b->storages);
   free(b);
 }

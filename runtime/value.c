@@ -21,7 +21,9 @@ struct ckpt_document {
   ckpt_arena arena;
   ckpt_value *root;
   owned *owned;
-  ckpt_ptrmap values; /* tensor -> the address of its value */
+  ckpt_value **noted; /* values that stand for tensors, in the order of their notes */
+  size_t n_noted, noted_capacity, n_indexed;
+  ckpt_ptrmap values; /* tensor -> the address of its value, of the first n_indexed; filled when somebody asks */
   ckpt_strmap keys;   /* strings used as dict keys, so that equal ones are one value, as interned ones are in Python */
   ckpt_value **key_values;
   size_t n_keys, key_capacity;
@@ -58,6 +60,7 @@ void ckpt_document_release(ckpt_document *doc) {
     ckpt_tensor_release(o->tensor);
     ckpt_storage_release(o->storage);
   }
+  free(doc->noted);
   ckpt_ptrmap_free(&doc->values);
   ckpt_strmap_free(&doc->keys);
   free(doc->key_values);
@@ -111,10 +114,26 @@ ckpt_status ckpt_document_own_storage(ckpt_document *doc, ckpt_storage *s, ckpt_
 }
 
 ckpt_status ckpt_document_note_tensor(ckpt_document *doc, ckpt_value *v, ckpt_error *err) {
-  return ckpt_ptrmap_set(&doc->values, v->as.tensor, (size_t)(uintptr_t)v, err);
+  if (doc->n_noted == doc->noted_capacity) {
+    size_t capacity = doc->noted_capacity == 0 ? 64 : doc->noted_capacity * 2;
+    ckpt_value **more = realloc(doc->noted, capacity * sizeof *more);
+    if (more == NULL) return ckpt_fail_nomem(err, capacity * sizeof *more);
+    doc->noted = more;
+    doc->noted_capacity = capacity;
+  }
+  doc->noted[doc->n_noted++] = v;
+  return CKPT_OK;
 }
 
-ckpt_value *ckpt_document_value_of(const ckpt_document *doc, const ckpt_tensor *t) {
+/* What does not get into the index, for want of memory, is looked through from the end. */
+ckpt_value *ckpt_document_value_of(ckpt_document *doc, const ckpt_tensor *t) {
+  while (doc->n_indexed < doc->n_noted) {
+    ckpt_value *v = doc->noted[doc->n_indexed];
+    if (ckpt_ptrmap_set(&doc->values, v->as.tensor, (size_t)(uintptr_t)v, NULL) != CKPT_OK) break;
+    doc->n_indexed++;
+  }
+  for (size_t i = doc->n_noted; i-- > doc->n_indexed;)
+    if (doc->noted[i]->as.tensor == t) return doc->noted[i];
   size_t at = ckpt_ptrmap_get(&doc->values, t);
   return at == SIZE_MAX ? NULL : (ckpt_value *)(uintptr_t)at;
 }
@@ -152,15 +171,21 @@ ckpt_value *ckpt_value_make_class(ckpt_document *doc, const char *module, size_t
   return v;
 }
 
-ckpt_value *ckpt_value_make_object(ckpt_document *doc, ckpt_how how, ckpt_value *callable, ckpt_value *args,
-                                   ckpt_error *err) {
+ckpt_value *ckpt_value_make_object_in(ckpt_object *room, ckpt_document *doc, ckpt_how how, ckpt_value *callable,
+                                      ckpt_value *args, ckpt_error *err) {
   ckpt_value *v = ckpt_value_make(doc, CKPT_OBJECT, err);
   if (v == NULL) return NULL;
   v->made = ckpt_arena_alloc(&doc->arena, sizeof(ckpt_made), err);
-  v->as.object = v->made == NULL ? NULL : ckpt_arena_alloc(&doc->arena, sizeof(ckpt_object), err);
+  if (room != NULL) *room = (ckpt_object){0};
+  v->as.object = v->made == NULL ? NULL : room != NULL ? room : ckpt_arena_alloc(&doc->arena, sizeof(ckpt_object), err);
   if (v->as.object == NULL) return NULL;
   *v->made = (ckpt_made){how, callable, args, NULL, NULL};
   return v;
+}
+
+ckpt_value *ckpt_value_make_object(ckpt_document *doc, ckpt_how how, ckpt_value *callable, ckpt_value *args,
+                                   ckpt_error *err) {
+  return ckpt_value_make_object_in(NULL, doc, how, callable, args, err);
 }
 
 ckpt_status ckpt_seq_push(ckpt_seq *seq, ckpt_document *doc, ckpt_value *item, ckpt_error *err) {
@@ -228,9 +253,11 @@ const char *ckpt_value_text(const ckpt_value *v, size_t *length) {
 ckpt_tensor *ckpt_value_tensor(const ckpt_value *v) { return v->kind == CKPT_TENSOR ? v->as.tensor : NULL; }
 
 bool ckpt_value_is_class(const ckpt_value *v, const char *module, const char *name) {
-  size_t m = strlen(module), n = strlen(name);
-  return v->kind == CKPT_CLASS && v->as.text.module == m && v->as.text.n == m + 1 + n &&
-         memcmp(v->as.text.bytes, module, m) == 0 && memcmp(v->as.text.bytes + m + 1, name, n) == 0;
+  if (v->kind != CKPT_CLASS) return false;
+  const char *text = v->as.text.bytes; /* a name that ends early, by a NUL inside, is told by its length */
+  size_t m = v->as.text.module;
+  return strncmp(text, module, m) == 0 && module[m] == '\0' && strcmp(text + m + 1, name) == 0 &&
+         strlen(name) == v->as.text.n - m - 1;
 }
 
 const char *ckpt_value_class_name(const ckpt_value *v, size_t *n) {

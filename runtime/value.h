@@ -78,7 +78,7 @@ ckpt_status ckpt_document_own_storage(ckpt_document *doc, ckpt_storage *s, ckpt_
  * value that was noted for it, NULL if none was.
  */
 ckpt_status ckpt_document_note_tensor(ckpt_document *doc, ckpt_value *v, ckpt_error *err);
-ckpt_value *ckpt_document_value_of(const ckpt_document *doc, const ckpt_tensor *t);
+ckpt_value *ckpt_document_value_of(ckpt_document *doc, const ckpt_tensor *t);
 
 /* The one STR of this document for a key of these bytes, as Python interns names. */
 ckpt_status ckpt_document_intern(ckpt_value **out, ckpt_document *doc, const char *key, size_t n, ckpt_error *err);
@@ -90,6 +90,10 @@ ckpt_value *ckpt_value_make_class(ckpt_document *doc, const char *module, size_t
                                   size_t name_n, ckpt_error *err);
 ckpt_value *ckpt_value_make_object(ckpt_document *doc, ckpt_how how, ckpt_value *callable, ckpt_value *args,
                                    ckpt_error *err);
+
+/* The same with memory of the document's for the object: what another value had that turned out to be none. */
+ckpt_value *ckpt_value_make_object_in(ckpt_object *room, ckpt_document *doc, ckpt_how how, ckpt_value *callable,
+                                      ckpt_value *args, ckpt_error *err);
 
 ckpt_status ckpt_seq_push(ckpt_seq *seq, ckpt_document *doc, ckpt_value *item, ckpt_error *err);
 

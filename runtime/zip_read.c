@@ -1,5 +1,5 @@
 /*
- * zip_read.c - see zip_read.h.
+ * zip_read.c - see zip_read.h. An archive as PyTorch writes it is read by zip_plain.c; this is about all others.
  *
  * libzip opens the archive with ZIP_CHECKCONS: every file that PyTorch writes passes it, and it compares each local
  * header with the directory. Two things it does not check decide whether two readers see the same records, so they are
@@ -17,17 +17,21 @@
 #include <stdlib.h>
 #include <zip.h>
 
+#include "hash.h"
 #include "strmap.h"
+#include "zip_plain.h"
 
-enum { MAX_RATIO = 1032 /* deflate's limit */, DEFLATE_SLACK = 4096 };
+enum {
+  MAX_RATIO = 1032 /* deflate's limit */,
+  DEFLATE_SLACK = 4096,
+  BLOCK = 1 << 18,
+  FORGET = 4096
+};
 enum { END_SIZE = 22, END64_SIZE = 56, LOCATOR_SIZE = 20, CENTRAL_SIZE = 46, LOCAL_SIZE = 30, MAX_COMMENT = 65535 };
 enum { FLAG_ENCRYPTED = 0x0001, FLAG_PATCH = 0x0020, FLAG_STRONG = 0x0040, FLAG_MASKED = 0x2000 };
 enum { DOS_DIRECTORY = 0x10 };
 
-typedef struct entry {
-  ckpt_zip_entry info;
-  size_t header, data; /* offsets of the local header and of the packed bytes; 0 for a record without bytes */
-} entry;
+typedef ckpt_zip_place entry;
 
 struct ckpt_zip {
   atomic_int refs;
@@ -37,12 +41,14 @@ struct ckpt_zip {
   size_t start;                 /* of the archive in the mapping, from whose first byte positions in errors count */
   size_t at;                    /* our source's position */
   size_t first_seek, last_read; /* where libzip went first since this was set to SIZE_MAX, and read last */
-  zip_t *zip;
+  zip_t *zip;                   /* NULL: a plain archive, which needs none */
   zip_error_t source_error;
   pthread_mutex_t lock;
   entry *entries;
   size_t n;
-  ckpt_strmap names;
+  char *text;      /* the entries' names, when they are not libzip's */
+  uint32_t *table; /* entry numbers + 1 by the hash of their names, 0: free; twice the room that is needed */
+  size_t slots;    /* a power of two */
 };
 
 /* ---- the source ---- */
@@ -233,6 +239,32 @@ static ckpt_status locate(ckpt_zip *z, size_t i, size_t at, ckpt_error *err) {
   return CKPT_OK;
 }
 
+/* ---- names ---- */
+
+static uint32_t *find_slot(const ckpt_zip *z, const char *name, size_t n) {
+  size_t mask = z->slots - 1;
+  for (size_t at = (size_t)ckpt_hash_bytes(name, n) & mask;; at = (at + 1) & mask) {
+    uint32_t found = z->table[at];
+    if (found == 0 || strcmp(z->entries[found - 1].info.name, name) == 0) return &z->table[at];
+  }
+}
+
+static ckpt_status make_table(ckpt_zip *z, ckpt_error *err) {
+  z->slots = 4;
+  while (z->slots < 2 * z->n + 2) z->slots *= 2;
+  z->table = calloc(z->slots, sizeof *z->table);
+  return z->table == NULL ? ckpt_fail_nomem(err, z->slots * sizeof *z->table) : CKPT_OK;
+}
+
+/* Whether the name was not there. */
+static bool add_name(ckpt_zip *z, size_t i) {
+  const char *name = z->entries[i].info.name;
+  uint32_t *slot = find_slot(z, name, strlen(name));
+  if (*slot != 0) return false;
+  *slot = (uint32_t)i + 1;
+  return true;
+}
+
 /* Reads entry i, whose directory entry is at *at, and moves *at to the next one. */
 static ckpt_status read_entry(ckpt_zip *z, size_t i, size_t *at, ckpt_error *err) {
   zip_stat_t st;
@@ -246,7 +278,8 @@ static ckpt_status read_entry(ckpt_zip *z, size_t i, size_t *at, ckpt_error *err
   const unsigned char *p = z->base + *at;
   *at += (size_t)CENTRAL_SIZE + ckpt_le16(p + 28) + ckpt_le16(p + 30) + ckpt_le16(p + 32);
   if (*at > z->size) return refuse(z, z->size, st.name, CKPT_E_CORRUPT, "its directory entry is cut off", err);
-  return ckpt_strmap_set(&z->names, st.name, strlen(st.name), i, err);
+  add_name(z, i); /* libzip has refused equal ones */
+  return CKPT_OK;
 }
 
 static void fold_case(char *to, const char *from, size_t n) {
@@ -269,10 +302,24 @@ static ckpt_status find_folded(const ckpt_zip *z, ckpt_strmap *folded, char *tex
   return CKPT_OK;
 }
 
+/* Names that begin with the first one's folder and have no capital behind it differ in more than case. */
+static bool are_folded(const ckpt_zip *z) {
+  const char *first = z->n == 0 ? "" : z->entries[0].info.name, *slash = strchr(first, '/');
+  size_t folder = slash == NULL ? 0 : (size_t)(slash - first) + 1;
+  for (size_t i = 0; i < z->n; i++) {
+    const char *name = z->entries[i].info.name;
+    if (strncmp(name, first, folder) != 0) return false;
+    for (const char *p = name + folder; *p != '\0'; p++)
+      if (*p >= 'A' && *p <= 'Z') return false;
+  }
+  return true;
+}
+
 /* PyTorch looks records up without regard to ASCII case, so two such names would make it choose at random. */
 static ckpt_status check_folded(const ckpt_zip *z, ckpt_error *err) {
   ckpt_strmap folded = {0};
   size_t total = 1;
+  if (are_folded(z)) return CKPT_OK;
   for (size_t i = 0; i < z->n; i++) total += strlen(z->entries[i].info.name);
   char *text = malloc(total);
   ckpt_status st = text == NULL ? ckpt_fail_nomem(err, total) : find_folded(z, &folded, text, err);
@@ -286,40 +333,96 @@ static int by_header(const void *pa, const void *pb) {
   return a->header < b->header ? -1 : a->header > b->header;
 }
 
+static ckpt_status check_neighbours(const ckpt_zip *z, const entry *a, const entry *b, ckpt_error *err) {
+  if (b->header >= a->data && b->header - a->data >= a->info.packed) return CKPT_OK;
+  return ckpt_fail(err, CKPT_E_CORRUPT, position(z, b->header), "records '%.200s' and '%.200s' share the byte %zu",
+                   a->info.name, b->info.name, z->start + b->header);
+}
+
 static ckpt_status check_overlap(const ckpt_zip *z, ckpt_error *err) {
   size_t n = 0;
-  const entry **sorted = malloc((z->n + 1) * sizeof *sorted);
-  if (sorted == NULL) return ckpt_fail_nomem(err, (z->n + 1) * sizeof *sorted);
-  for (size_t i = 0; i < z->n; i++)
-    if (z->entries[i].info.packed > 0) sorted[n++] = &z->entries[i];
-  qsort(sorted, n, sizeof *sorted, by_header);
-  ckpt_status st = CKPT_OK;
-  for (size_t i = 1; st == CKPT_OK && i < n; i++) {
-    const entry *a = sorted[i - 1], *b = sorted[i];
-    if (b->header < a->data || b->header - a->data < a->info.packed)
-      st = ckpt_fail(err, CKPT_E_CORRUPT, position(z, b->header), "records '%.200s' and '%.200s' share the byte %zu",
-                     a->info.name, b->info.name, z->start + b->header);
+  bool sorted = true; /* as the writers do it */
+  const entry **order = malloc((z->n + 1) * sizeof *order);
+  if (order == NULL) return ckpt_fail_nomem(err, (z->n + 1) * sizeof *order);
+  for (size_t i = 0; i < z->n; i++) {
+    const entry *e = &z->entries[i];
+    if (e->info.packed == 0) continue;
+    sorted &= n == 0 || e->header > order[n - 1]->header;
+    order[n++] = e;
   }
-  free(sorted);
+  if (!sorted) qsort(order, n, sizeof *order, by_header);
+  ckpt_status st = CKPT_OK;
+  for (size_t i = 1; st == CKPT_OK && i < n; i++) st = check_neighbours(z, order[i - 1], order[i], err);
+  free(order);
   return st;
+}
+
+static ckpt_status check_count(const ckpt_zip *z, uint64_t n, ckpt_error *err) {
+  size_t most = ckpt_zip_trust(z)->limits.entries;
+  if (n <= most) return CKPT_OK;
+  return ckpt_fail(err, CKPT_E_LIMIT, -1, "a zip archive of %llu entries, at most %zu are read", (unsigned long long)n,
+                   most);
 }
 
 static ckpt_status read_directory(ckpt_zip *z, ckpt_error *err) {
   zip_int64_t n = zip_get_num_entries(z->zip, 0);
-  size_t most = ckpt_zip_trust(z)->limits.entries;
-  if (n < 0 || (size_t)n > most)
-    return ckpt_fail(err, CKPT_E_LIMIT, -1, "a zip archive of %lld entries, at most %zu are read", (long long)n, most);
+  CKPT_TRY(check_count(z, n < 0 ? UINT64_MAX : (uint64_t)n, err));
   CKPT_TRY(find_directory(z, err));
   z->entries = calloc((size_t)n + 1, sizeof *z->entries);
   if (z->entries == NULL) return ckpt_fail_nomem(err, ((size_t)n + 1) * sizeof *z->entries);
   z->n = (size_t)n;
+  CKPT_TRY(make_table(z, err));
   size_t at = z->directory;
   for (size_t i = 0; i < z->n; i++) CKPT_TRY(read_entry(z, i, &at, err));
   CKPT_TRY(check_folded(z, err));
   return check_overlap(z, err);
 }
 
-ckpt_status ckpt_zip_open(ckpt_zip **out, ckpt_mapping *map, size_t offset, size_t size, ckpt_error *err) {
+/* ---- plain archives ---- */
+
+static ckpt_status index_plain(ckpt_zip *z, ckpt_error *err) {
+  CKPT_TRY(make_table(z, err));
+  for (size_t i = 0; i < z->n; i++)
+    if (!add_name(z, i)) return ckpt_fail(err, CKPT_E_CORRUPT, -1, "a name that is given twice");
+  CKPT_TRY(check_folded(z, err));
+  return check_overlap(z, err);
+}
+
+static void forget_plain(ckpt_zip *z) {
+  free(z->table);
+  free(z->entries);
+  free(z->text);
+  z->table = NULL;
+  z->entries = NULL;
+  z->text = NULL;
+  z->n = 0;
+}
+
+/* *plain is false when libzip is to have a look, also at what is plain but for the order of its parts. */
+static ckpt_status open_plain(ckpt_zip *z, bool *plain, ckpt_error *err) {
+  ckpt_zip_directory d;
+  CKPT_TRY(ckpt_zip_plain(&d, plain, z->base, z->size, err));
+  if (!*plain) return CKPT_OK;
+  z->entries = d.entries;
+  z->n = d.n;
+  z->text = d.names;
+  z->directory = d.at;
+  ckpt_status st = index_plain(z, err);
+  *plain = st == CKPT_OK;
+  if (st != CKPT_OK) forget_plain(z);
+  return st == CKPT_E_NOMEM ? st : CKPT_OK;
+}
+
+/* ---- opening either way ---- */
+
+static ckpt_status open_libzip(ckpt_zip *z, bool *plain, ckpt_error *err) {
+  (void)z, (void)err;
+  *plain = false;
+  return CKPT_OK;
+}
+
+static ckpt_status open_by(ckpt_zip **out, ckpt_status (*try_plain)(ckpt_zip *, bool *, ckpt_error *),
+                           ckpt_mapping *map, size_t offset, size_t size, ckpt_error *err) {
   const unsigned char *base = ckpt_mapping_data(map) + offset;
   if (size < 4 || memcmp(base, "PK\3\4", 4) != 0)
     return ckpt_fail(err, CKPT_E_FORMAT, (int64_t)offset, "not a zip archive: no PK\\3\\4 at byte %zu", offset);
@@ -332,14 +435,25 @@ ckpt_status ckpt_zip_open(ckpt_zip **out, ckpt_mapping *map, size_t offset, size
   z->base = base;
   z->size = size;
   z->start = offset;
-  ckpt_status st = open_archive(z, err);
-  if (st == CKPT_OK) st = read_directory(z, err);
+  bool plain = false;
+  ckpt_status st = try_plain(z, &plain, err);
+  if (st == CKPT_OK && plain) st = check_count(z, z->n, err);
+  if (st == CKPT_OK && !plain) st = open_archive(z, err);
+  if (st == CKPT_OK && !plain) st = read_directory(z, err);
   if (st != CKPT_OK) {
     ckpt_zip_release(z);
     return st;
   }
   *out = z;
   return CKPT_OK;
+}
+
+ckpt_status ckpt_zip_open(ckpt_zip **out, ckpt_mapping *map, size_t offset, size_t size, ckpt_error *err) {
+  return open_by(out, open_plain, map, offset, size, err);
+}
+
+ckpt_status ckpt_zip_open_libzip(ckpt_zip **out, ckpt_mapping *map, size_t offset, size_t size, ckpt_error *err) {
+  return open_by(out, open_libzip, map, offset, size, err);
 }
 
 ckpt_zip *ckpt_zip_retain(ckpt_zip *z) {
@@ -354,15 +468,21 @@ void ckpt_zip_release(ckpt_zip *z) {
   if (z->zip != NULL) zip_discard(z->zip);
   zip_error_fini(&z->source_error);
   pthread_mutex_destroy(&z->lock);
-  ckpt_strmap_free(&z->names);
+  free(z->table);
   free(z->entries);
+  free(z->text);
   ckpt_mapping_release(z->map);
   free(z);
 }
 
+const ckpt_mapping *ckpt_zip_mapping(const ckpt_zip *z) { return z->map; }
 size_t ckpt_zip_count(const ckpt_zip *z) { return z->n; }
 const ckpt_zip_entry *ckpt_zip_entry_at(const ckpt_zip *z, size_t i) { return &z->entries[i].info; }
-size_t ckpt_zip_find(const ckpt_zip *z, const char *name) { return ckpt_strmap_get(&z->names, name, strlen(name)); }
+
+size_t ckpt_zip_find(const ckpt_zip *z, const char *name) {
+  uint32_t found = *find_slot(z, name, strlen(name));
+  return found == 0 ? SIZE_MAX : found - 1;
+}
 
 /* ---- bytes ---- */
 
@@ -379,8 +499,14 @@ ckpt_status ckpt_zip_span(const unsigned char **out, ckpt_zip *z, size_t i, ckpt
 
 static ckpt_status check_crc(const ckpt_zip *z, size_t i, const unsigned char *bytes, ckpt_error *err) {
   const ckpt_zip_entry *e = &z->entries[i].info;
-  uint32_t crc = libdeflate_crc32(0, bytes, (size_t)e->size);
-  if (e->crc == 0 || crc == e->crc) return CKPT_OK;
+  uint32_t crc = 0;
+  if (e->crc == 0) return CKPT_OK;
+  for (size_t done = 0, n; done < e->size; done += n) {
+    n = e->size - done < BLOCK ? (size_t)e->size - done : BLOCK;
+    crc = libdeflate_crc32(crc, bytes + done, n);
+    if (n >= FORGET) ckpt_mapping_forget(z->map, bytes + done, n);
+  }
+  if (crc == e->crc) return CKPT_OK;
   size_t at = z->start + z->entries[i].data;
   return ckpt_fail(err, CKPT_E_CORRUPT, (int64_t)at,
                    "record '%.200s' (byte %zu): its CRC-32 is %08x, the directory says %08x: the bytes have changed",

@@ -1,5 +1,6 @@
 /*
- * zip_read.h - records of a zip archive over a mapping, by way of libzip.
+ * zip_read.h - records of a zip archive over a mapping: plain ones read directly (zip_plain.h), all others by way of
+ * libzip, which judges whatever is doubtful.
  *
  * libzip reads the directory and all headers; it does not say where a stored member's bytes lie, but our source
  * callback over the mapping sees libzip seek to them, and that gives the span without a second parser.
@@ -27,6 +28,10 @@ typedef struct ckpt_zip_entry {
  * CKPT_E_LIMIT: more entries than the mapping is trusted with. Messages name the record and the byte where they are known.
  */
 ckpt_status ckpt_zip_open(ckpt_zip **out, ckpt_mapping *map, size_t offset, size_t size, ckpt_error *err);
+
+/* The same by libzip alone, however plain the archive: what tests compare with. */
+ckpt_status ckpt_zip_open_libzip(ckpt_zip **out, ckpt_mapping *map, size_t offset, size_t size, ckpt_error *err);
+
 ckpt_zip *ckpt_zip_retain(ckpt_zip *z);
 const ckpt_trust *ckpt_zip_trust(const ckpt_zip *z); /* the mapping's */
 void ckpt_zip_release(ckpt_zip *z);
@@ -42,6 +47,9 @@ size_t ckpt_zip_find(const ckpt_zip *z, const char *name);
  * some valid address. They were located at open, so this cannot fail otherwise. Thread-safe.
  */
 ckpt_status ckpt_zip_span(const unsigned char **out, ckpt_zip *z, size_t i, ckpt_error *err);
+
+/* The mapping that the archive lies in; borrowed. */
+const ckpt_mapping *ckpt_zip_mapping(const ckpt_zip *z);
 
 /*
  * The record's bytes in memory of the caller's own (free()), inflated if need be, never more than entry.size bytes

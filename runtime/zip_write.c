@@ -18,11 +18,18 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { ALIGNMENT = 64, BLOCK = 1 << 20, MAX_NAME = 65535 };
+#include "parallel.h"
+
+enum { ALIGNMENT = 64, MAX_NAME = 65535 };
+enum {
+  BLOCK = 1 << 18,
+  FORGET = 4096,
+  LARGE_BLOCK = 4 << 20,
+  BESIDE = 8 << 20 /* from here on a thread is worth its start */
+};
 
 typedef struct record {
-  char *name; /* with prefix */
-  size_t name_n;
+  size_t name, name_n; /* with prefix, in the writer's text */
   uint64_t size, offset;
   uint32_t crc;
 } record;
@@ -30,6 +37,8 @@ typedef struct record {
 struct ckpt_zip_writer {
   ckpt_sink *sink;
   char *prefix;
+  char *text; /* all names */
+  size_t text_n, text_capacity;
   uint64_t offset;
   record *records;
   size_t n, capacity;
@@ -79,7 +88,7 @@ ckpt_status ckpt_zip_writer_new(ckpt_zip_writer **out, ckpt_sink *sink, const ch
 
 void ckpt_zip_writer_free(ckpt_zip_writer *w) {
   if (w == NULL) return;
-  for (size_t i = 0; i < w->n; i++) free(w->records[i].name);
+  free(w->text);
   free(w->records);
   free(w->prefix);
   free(w);
@@ -87,8 +96,19 @@ void ckpt_zip_writer_free(ckpt_zip_writer *w) {
 
 uint64_t ckpt_zip_writer_offset(const ckpt_zip_writer *w) { return w->offset; }
 
+static ckpt_status room_for_name(ckpt_zip_writer *w, size_t n, ckpt_error *err) {
+  size_t capacity = w->text_capacity == 0 ? 4096 : w->text_capacity;
+  if (w->text_capacity - w->text_n >= n) return CKPT_OK;
+  while (capacity - w->text_n < n) capacity *= 2;
+  char *more = realloc(w->text, capacity);
+  if (more == NULL) return ckpt_fail_nomem(err, capacity);
+  w->text = more;
+  w->text_capacity = capacity;
+  return CKPT_OK;
+}
+
 static ckpt_status new_record(record **out, ckpt_zip_writer *w, const char *name, uint64_t size, ckpt_error *err) {
-  size_t n = strlen(w->prefix) + 1 + strlen(name);
+  size_t prefix_n = strlen(w->prefix), name_n = strlen(name), n = prefix_n + 1 + name_n;
   if (n > MAX_NAME)
     return ckpt_fail(err, CKPT_E_LIMIT, -1, "record '%.100s...': a name of %zu bytes, a zip archive holds at most %d",
                      name, n, MAX_NAME);
@@ -99,10 +119,13 @@ static ckpt_status new_record(record **out, ckpt_zip_writer *w, const char *name
     w->records = more;
     w->capacity = capacity;
   }
-  char *full = malloc(n + 1);
-  if (full == NULL) return ckpt_fail_nomem(err, n + 1);
-  snprintf(full, n + 1, "%s/%s", w->prefix, name);
-  w->records[w->n] = (record){full, n, size, w->offset, 0};
+  CKPT_TRY(room_for_name(w, n, err));
+  char *full = w->text + w->text_n;
+  memcpy(full, w->prefix, prefix_n);
+  full[prefix_n] = '/';
+  memcpy(full + prefix_n + 1, name, name_n);
+  w->records[w->n] = (record){w->text_n, n, size, w->offset, 0};
+  w->text_n += n;
   *out = &w->records[w->n++];
   return CKPT_OK;
 }
@@ -122,18 +145,46 @@ static ckpt_status put_local(ckpt_zip_writer *w, const record *r, ckpt_error *er
   ckpt_put16(fb + 2, (uint16_t)pad);
   memset(fb + 4, 'Z', pad);
   CKPT_TRY(put(w, h, sizeof h, err));
-  CKPT_TRY(put(w, r->name, r->name_n, err));
+  CKPT_TRY(put(w, w->text + r->name, r->name_n, err));
   if (z > 0) CKPT_TRY(put(w, zip64, z, err));
   return put(w, fb, 4 + pad, err);
 }
 
-static ckpt_status put_payload(uint32_t *crc, ckpt_zip_writer *w, const unsigned char *data, size_t size,
-                               ckpt_error *err) {
+typedef struct checksum {
+  const unsigned char *data;
+  size_t size;
+  uint32_t crc;
+} checksum;
+
+static void sum(void *context) {
+  checksum *c = context;
+  c->crc = libdeflate_crc32(0, c->data, c->size);
+}
+
+static ckpt_status put_beside(uint32_t *crc, ckpt_zip_writer *w, const unsigned char *data, size_t size,
+                              ckpt_error *err) {
+  checksum c = {data, size, 0};
+  ckpt_beside b;
+  ckpt_status st = CKPT_OK;
+  ckpt_beside_start(&b, sum, &c);
+  for (size_t at = 0, n; st == CKPT_OK && at < size; at += n) {
+    n = size - at < LARGE_BLOCK ? size - at : LARGE_BLOCK;
+    st = put(w, data + at, n, err);
+  }
+  ckpt_beside_join(&b);
+  *crc = c.crc;
+  return st;
+}
+
+/* Block by block while it is in the cache. */
+static ckpt_status put_passing(uint32_t *crc, ckpt_zip_writer *w, const unsigned char *data, size_t size,
+                               const ckpt_storage *mapped, ckpt_error *err) {
   *crc = 0;
-  for (size_t at = 0; at < size; at += BLOCK) {
-    size_t n = size - at < BLOCK ? size - at : BLOCK;
+  for (size_t at = 0, n; at < size; at += n) {
+    n = size - at < BLOCK ? size - at : BLOCK;
     *crc = libdeflate_crc32(*crc, data + at, n);
     CKPT_TRY(put(w, data + at, n, err));
+    if (mapped != NULL && n >= FORGET) ckpt_storage_forget(mapped, data + at, n);
   }
   return CKPT_OK;
 }
@@ -164,14 +215,25 @@ static uint64_t name_hash(const char *name) {
   return h;
 }
 
-ckpt_status ckpt_zip_writer_add(ckpt_zip_writer *w, const char *name, const void *data, size_t size, ckpt_error *err) {
+static ckpt_status add(ckpt_zip_writer *w, const char *name, const void *data, size_t size, const ckpt_storage *mapped,
+                       ckpt_error *err) {
   record *r = NULL;
+  bool beside = mapped == NULL && size >= BESIDE && ckpt_parallel_threads(size) > 1;
   assert(!w->finished);
   CKPT_TRY(new_record(&r, w, name, size, err));
   w->id_names = fold(w->id_names, name_hash(name));
   CKPT_TRY(put_local(w, r, err));
-  CKPT_TRY(put_payload(&r->crc, w, data, size, err));
+  CKPT_TRY(beside ? put_beside(&r->crc, w, data, size, err) : put_passing(&r->crc, w, data, size, mapped, err));
   return put_descriptor(w, r, err);
+}
+
+ckpt_status ckpt_zip_writer_add(ckpt_zip_writer *w, const char *name, const void *data, size_t size, ckpt_error *err) {
+  return add(w, name, data, size, NULL, err);
+}
+
+ckpt_status ckpt_zip_writer_add_storage(ckpt_zip_writer *w, const char *name, const ckpt_storage *s, const void *data,
+                                        ckpt_error *err) {
+  return add(w, name, data, ckpt_storage_size(s), ckpt_storage_is_mapped(s) ? s : NULL, err);
 }
 
 static ckpt_status put_central(ckpt_zip_writer *w, const record *r, ckpt_error *err) {
@@ -192,7 +254,7 @@ static ckpt_status put_central(ckpt_zip_writer *w, const record *r, ckpt_error *
   }
   if (big(r->offset)) ckpt_put64(extra + at, r->offset);
   CKPT_TRY(put(w, h, sizeof h, err));
-  CKPT_TRY(put(w, r->name, r->name_n, err));
+  CKPT_TRY(put(w, w->text + r->name, r->name_n, err));
   return z == 0 ? CKPT_OK : put(w, extra, z, err);
 }
 

@@ -9,14 +9,25 @@
 #define CKPT_ZIP_WRITE_H
 
 #include "sink.h"
+#include "storage.h"
 
 typedef struct ckpt_zip_writer ckpt_zip_writer;
 
 /* Starts an archive whose records lie under `prefix`/. The sink is borrowed until finish or free. */
 ckpt_status ckpt_zip_writer_new(ckpt_zip_writer **out, ckpt_sink *sink, const char *prefix, ckpt_error *err);
 
-/* Writes one record whole. CRC-32 is computed as the bytes pass, chunk by chunk while they are in the cache. */
+/*
+ * Writes one record whole, straight from where it lies. Of a large one the CRC-32 is computed by a thread beside the
+ * writing, of a small one as it passes.
+ */
 ckpt_status ckpt_zip_writer_add(ckpt_zip_writer *w, const char *name, const void *data, size_t size, ckpt_error *err);
+
+/*
+ * The same for the bytes of a storage (ckpt_storage_read gave `data`). What lies in a mapping is read once, for the CRC
+ * and the writing alike, and its pages are let go behind the reader: a file of any size passes through little memory.
+ */
+ckpt_status ckpt_zip_writer_add_storage(ckpt_zip_writer *w, const char *name, const ckpt_storage *s, const void *data,
+                                        ckpt_error *err);
 
 /*
  * Writes `.data/serialization_id` as PyTorch does (its second half folds the CRCs of all descriptors written before),

@@ -59,6 +59,7 @@ static bool fault_hit(void *ctx, const char *op) {
 #define FAULT_CALLS(X)                                                                                      \
   X(pread, ssize_t, (void *ctx, int fd, void *data, size_t size, off_t at), (NULL, fd, data, size, at))     \
   X(fsync, int, (void *ctx, int fd), (NULL, fd))                                                            \
+  X(writeback, int, (void *ctx, int fd, off_t at, off_t size), (NULL, fd, at, size))                        \
   X(fallocate, int, (void *ctx, int fd, int mode, off_t at, off_t size), (NULL, fd, mode, at, size))        \
   X(ftruncate, int, (void *ctx, int fd, off_t size), (NULL, fd, size))                                      \
   X(clone, int, (void *ctx, int to, int from), (NULL, to, from))                                            \

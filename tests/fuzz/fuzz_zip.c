@@ -3,7 +3,7 @@
  * plain has, besides, no more bytes in records than the file has.
  */
 #include "zip_edit.h"
-#include "zip_plain.h"
+#include "zip_strict.h"
 #include "zip_read.h"
 
 static const ckpt_trust trusts[] = {{.limits = {1000, 100000, 100000, 1000, 1000}, .lenient = false},
@@ -51,7 +51,7 @@ static bool try(const ckpt_trust *trust, const uint8_t *data, size_t size) {
   fuzz_check_open(st, &err);
   if (st == CKPT_OK) {
     use(zip, data, size);
-    st = ckpt_zip_check_plain(map, 0, size, &err);
+    st = ckpt_zip_check_strict(map, 0, size, &err);
     fuzz_check_open(st, &err);
   }
   ckpt_zip_release(zip);
