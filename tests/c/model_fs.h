@@ -361,14 +361,36 @@ static inline ssize_t model_random(void *ctx, void *data, size_t size) {
   return (ssize_t)size;
 }
 
+/* Promises nothing, and so changes nothing: what is begun is lost like what is not. */
+static inline int model_writeback(void *ctx, int fd, off_t at, off_t size) {
+  (void)ctx, (void)fd, (void)at, (void)size;
+  return 0;
+}
+
 static inline void model_init(model_fs *fs, uint64_t seed) {
   memset(fs, 0, sizeof *fs);
   fs->random = seed;
   for (int i = 0; i < MODEL_FILES; i++) fs->files[i].memfd = -1;
-  fs->io = (ckpt_io){fs,           model_openat,    model_close,     model_pread,   model_write,
-                     model_fsync,  model_fallocate, model_ftruncate, model_clone,   model_link_fd,
-                     model_linkat, model_renameat,  model_unlinkat,  model_mkdirat, model_fstat,
-                     model_statat, model_list,      model_flock,     model_random};
+  fs->io = (ckpt_io){fs,
+                     model_openat,
+                     model_close,
+                     model_pread,
+                     model_write,
+                     model_fsync,
+                     model_writeback,
+                     model_fallocate,
+                     model_ftruncate,
+                     model_clone,
+                     model_link_fd,
+                     model_linkat,
+                     model_renameat,
+                     model_unlinkat,
+                     model_mkdirat,
+                     model_fstat,
+                     model_statat,
+                     model_list,
+                     model_flock,
+                     model_random};
 }
 
 static inline void model_free(model_fs *fs) {

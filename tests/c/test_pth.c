@@ -590,7 +590,7 @@ static const tensor_case tensors[] = {
     {P(V2("NK\0K\6\x85K\1\x85\x89N")), CKPT_E_CORRUPT, "a tensor without a storage"},
     {P(V2("K\1\x85QK\0K\6\x85K\1\x85\x89N")), CKPT_E_CORRUPT, "a tensor without a storage"},
     {P(V3(FLOATS "K\0K\6\x85K\1\x85\x89NN")), CKPT_E_CORRUPT, "a tensor whose dtype is no torch dtype"},
-    {P(V3(FLOATS "K\0K\6\x85K\1\x85\x89Nctorch\nfloat33\n")), CKPT_E_NOTFOUND, "'float33' is no dtype; one is float32"},
+    {P(V3(FLOATS "K\0K\6\x85K\1\x85\x89Nctorch\nfloat33\n")), CKPT_E_UNSUPPORTED, "'float33' is no dtype; one is float32"},
     {P(V3(FLOATS "K\0K\6\x85K\1\x85\x89Nctorch\nfloat64\n")), CKPT_E_CORRUPT,
      "a float64 tensor of 1 dimensions over storage '0': the storage holds 24 bytes, the view needs 48"},
     {P(V2(STORAGE("FloatStorage", "K\5") "K\0K\5\x85K\1\x85\x89N")), CKPT_E_CORRUPT,

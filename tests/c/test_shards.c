@@ -78,7 +78,7 @@ static void save(void **state, const char *name, const ckpt_value *root, uint64_
 static ckpt_checkpoint *open_good(void **state, const char *name) {
   ckpt_checkpoint *cp = NULL;
   ckpt_error err = {0};
-  if (ckpt_checkpoint_open(&cp, join(path, *state, name), &(ckpt_open_options){true}, &err) != CKPT_OK)
+  if (ckpt_checkpoint_open(&cp, join(path, *state, name), &(ckpt_open_options){.verify = true}, &err) != CKPT_OK)
     fail_msg("%s", err.message);
   return cp;
 }
@@ -508,7 +508,7 @@ static void verify_names_the_shard(void **state) {
   put_bytes(state, "m-00002-of-00002.bin", shard, n);
   ckpt_checkpoint *cp = NULL;
   ckpt_error err = {0};
-  assert_int_equal(ckpt_checkpoint_open(&cp, join(path, *state, "m.bin.index.json"), &(ckpt_open_options){true}, &err),
+  assert_int_equal(ckpt_checkpoint_open(&cp, join(path, *state, "m.bin.index.json"), &(ckpt_open_options){.verify = true}, &err),
                    CKPT_E_CORRUPT);
   assert_non_null(strstr(err.message, "m.bin.index.json: m-00002-of-00002.bin: "));
   assert_int_equal(ckpt_checkpoint_open(&cp, path, NULL, &err), CKPT_OK);

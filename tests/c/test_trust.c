@@ -1,6 +1,6 @@
 /*
- * test_trust.c - how far a file is believed: each limit of ckpt_limits on both sides of its boundary, at its default and
- * where a caller sets it, and what `lenient` lets pass. Opened from memory, as any program may.
+ * test_trust.c - how far a file is believed: each limit of ckpt_limits on both sides of its boundary, at its default
+ * and where a caller sets it, and what `lenient` lets pass. Opened from memory, as any program may.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -106,7 +106,8 @@ static void outside_in(bytes *b, size_t depth) {
   PUT(b, "h\1Na0");
 }
 
-static const nest nests[] = {nested_lists, nested_tuples, nested_marks, nested_dicts, nested_sets, nested_states, outside_in};
+static const nest nests[] = {nested_lists, nested_tuples, nested_marks, nested_dicts,
+                             nested_sets,  nested_states, outside_in};
 
 static void check_depth(nest make, size_t depth, size_t limit, bool fits) {
   bytes b = {0};
@@ -376,9 +377,9 @@ static void an_index_is_no_single_file(void **state) {
 int main(void) {
 #define TEST(f) cmocka_unit_test(f)
   const struct CMUnitTest tests[] = {
-      TEST(depth_is_limited),    TEST(cycles_are_not_deep),    TEST(depth_costs_no_stack),
-      TEST(opcodes_are_limited), TEST(the_default_of_opcodes), TEST(the_memo_is_limited),
-      TEST(headers_are_limited), TEST(records_are_limited),    TEST(lenience),
+      TEST(depth_is_limited),    TEST(cycles_are_not_deep),        TEST(depth_costs_no_stack),
+      TEST(opcodes_are_limited), TEST(the_default_of_opcodes),     TEST(the_memo_is_limited),
+      TEST(headers_are_limited), TEST(records_are_limited),        TEST(lenience),
       TEST(lenience_has_an_end), TEST(an_index_is_no_single_file),
   };
   return cmocka_run_group_tests_name("trust", tests, NULL, NULL);
