@@ -38,7 +38,7 @@ HEADERS  := runtime/include/ckpt/ckpt.h bindings/include/ckpt/checkpointer.h
 
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: all help deps run test test-c test-lua test-e2e check-graphs lint format asan check-asan tsan check-tsan install uninstall check-install \
+.PHONY: all help deps run test test-c test-lua test-e2e check-graphs check-keeping lint format asan check-asan tsan check-tsan install uninstall check-install \
         print-installed test-units bench bench-align clean \
         fuzz fuzzers fuzz-asan fuzz-msan fuzz-cov check-corpus fuzz-coverage check-splice check-flips
 
@@ -50,6 +50,7 @@ help:
 	@echo 'make run           the example: train on real digits, killed twice, resumed, best kept; then its checkpoints'
 	@echo 'make test          all tests'
 	@echo 'make check-graphs  N=10000 random object graphs each way between ckpt and Python, from seed SEED=1 on'
+	@echo 'make check-keeping N=10000 random metric logs under random policies, from seed SEED=1 on'
 	@echo 'make lint          luacheck, clang-format, clang-tidy, cppcheck, headers alone under strict flags'
 	@echo 'make asan          everything under AddressSanitizer and UBSan in build/asan; make check-asan tests it'
 	@echo 'make fuzz          every fuzz target for TIME=60 seconds; TARGETS="fuzz_pickle ..." chooses, KEEP=1 keeps what was learnt'
@@ -116,6 +117,11 @@ $(B)/trainer: $(patsubst %.c,$(B)/obj/%.o,$(TRAINER)) $(B)/libckpt.a
 	$(CC) $(SANITIZE) $(LDFLAGS) -Wl,--wrap=fsync -o $@ $^ $(LUA_LIBS) $(LIBS)
 
 # ---- tests ----
+
+# Random metric logs under random policies; `make test` does 10000 from seed 1 on.
+check-keeping: all
+	@KEEPING_RUNS=$(N) KEEPING_SEED=$(SEED) LUA_PATH="$$PWD/?.lua;$$PWD/tests/lua/?.lua;;" LUA_CPATH="$(abspath $(B))/?.so;;" \
+	  $(LUA) /usr/bin/busted -o TAP tests/lua/keeping_property_spec.lua
 
 # Random object graphs, to and from Python's pickler: N each way, from seed SEED on; a tenth of that through whole files.
 N    ?= 10000

@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include "run.h"
 
@@ -22,7 +23,8 @@ static void policy_print(void *user, const char *line) { ckpt_log(user, CKPT_LOG
 
 /* ---- the policy ---- */
 
-static const char *const functions[] = {"candidates", "plan_load", "plan_save", "plan_best", "kept"};
+static const char *const functions[] = {"candidates", "plan_load", "due",     "plan_save",
+                                        "plan_best",  "kept",      "ranking", "plan_prune"};
 
 /* A policy is a table; the functions that it lacks are the default policy's. Stack: the two tables. */
 static int complete_policy(lua_State *L) {
@@ -106,6 +108,7 @@ static ckpt_status open_run(ckpt_checkpointer *cp, const ckpt_checkpointer_optio
   CKPT_TRY(copy_text(&cp->policy, o->policy == NULL ? "default" : o->policy, err));
   for (size_t i = 0; o->set != NULL && o->set[i] != NULL; i++) CKPT_TRY(set_pair(cp, o->set[i], err));
   CKPT_TRY(open_policy(cp, o, err));
+  if (o->simulate) return ckpt_model_new(&cp->model, cp->path, o->simulate_bytes, err);
   return open_directory(cp, err);
 }
 
@@ -124,7 +127,8 @@ ckpt_status ckpt_checkpointer_open_io(ckpt_checkpointer **out, const ckpt_checkp
   cp->log = options->log;
   cp->log_user = options->log_user;
   cp->next_epoch = 1;
-  cp->step = cp->epoch = INT64_MIN;
+  cp->step = cp->epoch = cp->clock = cp->now = INT64_MIN;
+  atomic_init(&cp->requested, false);
   ckpt_status st = open_run(cp, options, &here);
   if (st == CKPT_OK) {
     *out = cp;
@@ -139,6 +143,10 @@ void ckpt_checkpointer_close(ckpt_checkpointer *cp) {
   if (cp == NULL) return;
   ckpt_sandbox_free(cp->sandbox);
   ckpt_dir_close(cp->dir);
+  ckpt_model_free(cp->model);
+  ckpt_ledger_free(cp->ledger);
+  if (cp->done != NULL) ckpt_save_plan_free(cp->done);
+  free(cp->done);
   ckpt_slots_free(cp);
   ckpt_strings_free(&cp->option_names);
   ckpt_strings_free(&cp->option_values);
@@ -159,6 +167,14 @@ void ckpt_checkpointer_close(ckpt_checkpointer *cp) {
 
 int64_t ckpt_next_epoch(const ckpt_checkpointer *cp) { return cp->next_epoch; }
 void ckpt_set_step(ckpt_checkpointer *cp, int64_t step) { cp->step = step; }
+void ckpt_set_time(ckpt_checkpointer *cp, int64_t seconds) { cp->clock = seconds; }
+void ckpt_set_final(ckpt_checkpointer *cp, bool final) { cp->final = final; }
+
+/* Lock-free, so that a signal handler may do it. */
+void ckpt_request_save(ckpt_checkpointer *cp) { atomic_store(&cp->requested, true); }
+bool ckpt_save_requested(const ckpt_checkpointer *cp) { return atomic_load(&cp->requested); }
+
+void ckpt_begin_call(ckpt_checkpointer *cp) { cp->now = cp->clock == INT64_MIN ? time(NULL) : cp->clock; }
 
 ckpt_status ckpt_set_metric(ckpt_checkpointer *cp, const char *name, double value, ckpt_error *err) {
   for (size_t i = 0; i < cp->n_metrics; i++) {

@@ -62,7 +62,7 @@ static ckpt_status apply_options(lua_State *L, ckpt_checkpointer *cp, ckpt_error
   return st;
 }
 
-/* ckpt.checkpointer{ dir =, policy =, weights =, auto_resume =, rank =, set = } */
+/* ckpt.checkpointer{ dir =, policy =, weights =, auto_resume =, rank =, set =, simulate =, bytes = } */
 static int new_checkpointer(lua_State *L) {
   ckpt_error err;
   luaL_checktype(L, 1, LUA_TTABLE);
@@ -76,7 +76,10 @@ static int new_checkpointer(lua_State *L) {
                                  .log = keep_line};
   lua_getfield(L, 1, "auto_resume");
   o.auto_resume = lua_isnil(L, -1) || lua_toboolean(L, -1);
-  lua_pop(L, 1);
+  lua_getfield(L, 1, "simulate");
+  o.simulate = lua_toboolean(L, -1);
+  o.simulate_bytes = (uint64_t)integer_field(L, "bytes");
+  lua_pop(L, 2);
   void **box = ckpt_lua_new_box(L, CKPT_T_CHECKPOINTER);
   holder *h = calloc(1, sizeof *h);
   if (h == NULL) return luaL_error(L, "out of memory");
@@ -146,6 +149,23 @@ static int set_metric(lua_State *L) {
   return fail_or_true(L, ckpt_set_metric(check(L)->cp, ckpt_lua_check_text(L, 2), luaL_checknumber(L, 3), &err), &err);
 }
 
+/* cp:set_time(seconds), nil: the system's */
+static int set_time(lua_State *L) {
+  ckpt_checkpointer *cp = check(L)->cp;
+  ckpt_set_time(cp, lua_isnoneornil(L, 2) ? INT64_MIN : ckpt_lua_check_integer(L, 2));
+  return 0;
+}
+
+static int set_final(lua_State *L) {
+  ckpt_set_final(check(L)->cp, lua_isnoneornil(L, 2) || lua_toboolean(L, 2));
+  return 0;
+}
+
+static int request_save(lua_State *L) {
+  ckpt_request_save(check(L)->cp);
+  return 0;
+}
+
 static int set_step(lua_State *L) {
   ckpt_set_step(check(L)->cp, ckpt_lua_check_integer(L, 2));
   return 0;
@@ -175,9 +195,14 @@ static int load(lua_State *L) {
   return 1;
 }
 
+/* cp:save(epoch) -> true, and whether a file was written; or nil, message, code */
 static int save(lua_State *L) {
   ckpt_error err;
-  return fail_or_true(L, ckpt_save(check(L)->cp, ckpt_lua_check_integer(L, 2), &err), &err);
+  const ckpt_checkpointer *cp = check(L)->cp;
+  if (ckpt_save(check(L)->cp, ckpt_lua_check_integer(L, 2), &err) != CKPT_OK) return ckpt_lua_fail(L, &err);
+  lua_pushboolean(L, 1);
+  lua_pushboolean(L, cp->done != NULL && cp->done->file != NULL);
+  return 2;
 }
 
 /* cp:save_best(epoch) -> improved, or nil, message, code */
@@ -223,6 +248,15 @@ void ckpt_lua_open_checkpointer(lua_State *L) {
                                      {"plan_load", ckpt_lua_plan_load},
                                      {"plan_save", ckpt_lua_plan_save},
                                      {"kept", ckpt_lua_kept},
+                                     {"ranking", ckpt_lua_ranking},
+                                     {"done", ckpt_lua_done},
+                                     {"due", ckpt_lua_due},
+                                     {"prune", ckpt_lua_prune},
+                                     {"pin", ckpt_lua_pin},
+                                     {"peak", ckpt_lua_peak},
+                                     {"set_time", set_time},
+                                     {"set_final", set_final},
+                                     {"request_save", request_save},
                                      {"files", ckpt_lua_files},
                                      {"close", checkpointer_gc},
                                      {NULL, NULL}};

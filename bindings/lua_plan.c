@@ -99,56 +99,84 @@ int ckpt_lua_plan_load(lua_State *L) {
 
 /* ---- save ---- */
 
-int ckpt_lua_plan_save(lua_State *L) {
-  ckpt_error err;
-  answer *a = new_answer(L);
-  const ckpt_save_plan *p = &a->save;
-  ckpt_begin_epoch(a->cp, ckpt_lua_check_integer(L, 2));
-  if (ckpt_plan_save(&a->save, a->cp, lua_toboolean(L, 3), &err) != CKPT_OK) return ckpt_lua_fail(L, &err);
+static void push_save_plan(lua_State *L, const ckpt_save_plan *p) {
   lua_newtable(L);
   lua_pushstring(L, p->file);
   lua_setfield(L, -2, "file");
+  lua_pushstring(L, p->reason);
+  lua_setfield(L, -2, "reason");
   lua_pushboolean(L, p->result);
   lua_setfield(L, -2, "result");
   lua_pushboolean(L, p->reuse);
   lua_setfield(L, -2, "reuse");
   ckpt_lua_set_list(L, "aliases", (const char *const *)p->aliases.items, p->aliases.n);
   ckpt_lua_set_list(L, "retire", (const char *const *)p->retire.items, p->retire.n);
+  ckpt_lua_set_list(L, "why", (const char *const *)p->why.items, p->why.n);
   ckpt_lua_set_list(L, "log", (const char *const *)p->log.items, p->log.n);
+}
+
+int ckpt_lua_plan_save(lua_State *L) {
+  ckpt_error err;
+  lua_settop(L, 3);
+  answer *a = new_answer(L);
+  ckpt_begin_call(a->cp);
+  ckpt_begin_epoch(a->cp, ckpt_lua_check_integer(L, 2));
+  if (ckpt_plan_save(&a->save, a->cp, lua_toboolean(L, 3), &err) != CKPT_OK) return ckpt_lua_fail(L, &err);
+  push_save_plan(L, &a->save);
   return 1;
 }
 
-/* ---- what is there and why ---- */
-
-static int ask_kept(lua_State *L) {
-  answer *q = lua_touserdata(L, 1);
-  lua_rawgeti(L, LUA_REGISTRYINDEX, q->cp->policy_ref);
-  if (lua_getfield(L, -1, "kept") != LUA_TFUNCTION) return 0;
-  lua_insert(L, -2);
-  ckpt_push_run(L, q->cp, &q->view);
-  lua_call(L, 2, 1);
-  if (!lua_istable(L, -1)) return luaL_error(L, "kept must return a list");
-  int list = lua_gettop(L);
-  for (lua_Integer i = 1, n = (lua_Integer)lua_rawlen(L, list); i <= n; i++) {
-    lua_rawgeti(L, list, i);
-    lua_getfield(L, -1, "file");
-    lua_getfield(L, -2, "reasons");
-    luaL_checktype(L, -1, LUA_TTABLE);
-    luaL_Buffer b;
-    int reasons = lua_gettop(L);
-    luaL_buffinit(L, &b);
-    for (lua_Integer k = 1, m = (lua_Integer)lua_rawlen(L, reasons); k <= m; k++) {
-      if (k > 1) luaL_addstring(&b, ", ");
-      lua_rawgeti(L, reasons, k);
-      luaL_addvalue(&b);
-    }
-    luaL_pushresult(&b);
-    ckpt_strings_addf(&q->rows, NULL, "%s", luaL_checkstring(L, reasons - 1));
-    ckpt_strings_addf(&q->rows, NULL, "%s", lua_tostring(L, -1));
-    lua_settop(L, list);
-  }
-  return 0;
+int ckpt_lua_done(lua_State *L) {
+  const ckpt_checkpointer *cp = ckpt_lua_check_checkpointer(L);
+  if (cp->done == NULL) return 0;
+  push_save_plan(L, cp->done);
+  return 1;
 }
+
+int ckpt_lua_due(lua_State *L) {
+  ckpt_error err;
+  bool due = false;
+  answer *a = new_answer(L);
+  ckpt_begin_call(a->cp);
+  ckpt_begin_epoch(a->cp, ckpt_lua_check_integer(L, 2));
+  a->cp->signal = ckpt_save_requested(a->cp);
+  if (ckpt_ask_due(&due, &a->path, a->cp, &err) != CKPT_OK) return ckpt_lua_fail(L, &err);
+  lua_pushboolean(L, due);
+  lua_pushstring(L, a->path);
+  return 2;
+}
+
+int ckpt_lua_prune(lua_State *L) {
+  ckpt_error err;
+  lua_settop(L, 2);
+  answer *a = new_answer(L);
+  if (ckpt_prune(&a->save, &a->path, a->cp, lua_toboolean(L, 2), &err) != CKPT_OK) return ckpt_lua_fail(L, &err);
+  push_save_plan(L, &a->save);
+  lua_pushstring(L, a->path);
+  lua_setfield(L, -2, "spared");
+  return 1;
+}
+
+int ckpt_lua_pin(lua_State *L) {
+  ckpt_error err;
+  bool pinned = lua_isnoneornil(L, 3) || lua_toboolean(L, 3);
+  answer *a = new_answer(L);
+  if (ckpt_pin(a->cp, ckpt_lua_check_text(L, 2), pinned, &err) != CKPT_OK) return ckpt_lua_fail(L, &err);
+  lua_pushboolean(L, 1);
+  return 1;
+}
+
+/* ---- a run that is only played ---- */
+
+int ckpt_lua_peak(lua_State *L) {
+  const ckpt_checkpointer *cp = ckpt_lua_check_checkpointer(L);
+  if (cp->model == NULL) return 0;
+  lua_pushinteger(L, (lua_Integer)cp->model->most_files);
+  lua_pushinteger(L, (lua_Integer)cp->model->most_bytes);
+  return 2;
+}
+
+/* ---- what is there and why ---- */
 
 static void push_rows(lua_State *L, const ckpt_strings *rows) {
   lua_newtable(L);
@@ -162,15 +190,16 @@ static void push_rows(lua_State *L, const ckpt_strings *rows) {
   }
 }
 
-int ckpt_lua_kept(lua_State *L) {
+static int push_files_of(lua_State *L, const char *function) {
   ckpt_error err;
   answer *a = new_answer(L);
-  ckpt_status st = ckpt_run_view_read(&a->view, a->cp, &err);
-  if (st == CKPT_OK) st = ckpt_sandbox_call(a->cp->sandbox, ask_kept, a, &err);
-  if (st != CKPT_OK) return ckpt_lua_fail(L, &err);
+  if (ckpt_ask_files(&a->rows, a->cp, function, &err) != CKPT_OK) return ckpt_lua_fail(L, &err);
   push_rows(L, &a->rows);
   return 1;
 }
+
+int ckpt_lua_kept(lua_State *L) { return push_files_of(L, "kept"); }
+int ckpt_lua_ranking(lua_State *L) { return push_files_of(L, "ranking"); }
 
 int ckpt_lua_files(lua_State *L) {
   ckpt_error err;

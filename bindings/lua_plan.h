@@ -16,9 +16,15 @@ void ckpt_lua_set_list(lua_State *L, const char *field, const char *const *items
 void ckpt_lua_open_answer(lua_State *L);
 
 int ckpt_lua_plan_load(lua_State *L); /* cp:plan_load() -> { mode, path, select, assign, ... } */
-int ckpt_lua_plan_save(
-    lua_State *L);                /* cp:plan_save(epoch [, best]) -> { file, aliases, retire, result, reuse, log } */
-int ckpt_lua_kept(lua_State *L);  /* cp:kept() -> list of { file, why }, of the policy's function `kept` */
-int ckpt_lua_files(lua_State *L); /* cp:files() -> files of the directory, entries of its ledger */
+/* cp:plan_save(epoch [, best]) -> { file, aliases, retire, why, result, reason, reuse, log } */
+int ckpt_lua_plan_save(lua_State *L);
+int ckpt_lua_done(lua_State *L);    /* cp:done() -> the same of the last save or save_best, or nil */
+int ckpt_lua_due(lua_State *L);     /* cp:due(epoch) -> whether a save is due, why */
+int ckpt_lua_kept(lua_State *L);    /* cp:kept() -> list of { file, why }, of the policy's function `kept` */
+int ckpt_lua_ranking(lua_State *L); /* cp:ranking() -> list of { file, why }, the best first */
+int ckpt_lua_files(lua_State *L);   /* cp:files() -> files of the directory, entries of its ledger */
+int ckpt_lua_prune(lua_State *L);   /* cp:prune([act]) -> { retire, why, spared }; without `act` nothing is removed */
+int ckpt_lua_pin(lua_State *L);     /* cp:pin(file [, pinned]) */
+int ckpt_lua_peak(lua_State *L);    /* cp:peak() -> files and bytes at once, of a run that is only played */
 
 #endif

@@ -31,5 +31,6 @@ ckpt_scalar ckpt_lua_check_scalar(lua_State *L, int index, int arg);
 /* Functions of the module. */
 int ckpt_lua_cat(lua_State *L);
 int ckpt_lua_stack(lua_State *L);
+int ckpt_lua_mean(lua_State *L);
 
 #endif

@@ -363,6 +363,16 @@ int ckpt_lua_stack(lua_State *L) {
   return ckpt_lua_tensor_made(L, ckpt_tensor_stack(made, n, list, dim, &err), made, &err);
 }
 
+/* ckpt.mean(list) */
+int ckpt_lua_mean(lua_State *L) {
+  ckpt_error err;
+  size_t n;
+  lua_settop(L, 1);
+  const ckpt_tensor **list = check_tensors(L, 1, &n);
+  ckpt_tensor **made = ckpt_lua_tensor_box(L);
+  return ckpt_lua_tensor_made(L, ckpt_tensor_average(made, n, list, &err), made, &err);
+}
+
 /* ---- statistics ---- */
 
 static void set_number(lua_State *L, const char *name, double v) {

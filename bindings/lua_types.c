@@ -1,5 +1,5 @@
 /* lua_types.c - boxes, metatables and argument checks that all types share. */
-#include "lua_types.h"
+#include "expr.h"
 
 #include <string.h>
 
@@ -131,4 +131,5 @@ void ckpt_lua_open_types(lua_State *L) {
   ckpt_lua_open_tensor(L);
   ckpt_lua_open_state_dict(L);
   ckpt_lua_open_value(L);
+  ckpt_lua_open_expr(L);
 }

@@ -2,6 +2,7 @@
  * module.c - luaopen_ckpt: the module's table. Idempotent and without static state: busted opens it again for every
  * file.
  */
+#include "expr.h"
 #include "lua_tensor.h"
 
 static int module_live(lua_State *L) {
@@ -20,9 +21,10 @@ static void set_dtypes(lua_State *L) {
 
 CKPT_API int luaopen_ckpt(lua_State *L);
 CKPT_API int luaopen_ckpt(lua_State *L) {
-  static const luaL_Reg functions[] = {{"tensor", ckpt_lua_new_tensor}, {"cat", ckpt_lua_cat},
-                                       {"stack", ckpt_lua_stack},       {"align", ckpt_lua_align},
-                                       {"live", module_live},           {NULL, NULL}};
+  static const luaL_Reg functions[] = {
+      {"tensor", ckpt_lua_new_tensor}, {"cat", ckpt_lua_cat},     {"stack", ckpt_lua_stack},
+      {"mean", ckpt_lua_mean},         {"align", ckpt_lua_align}, {"infer", ckpt_lua_infer},
+      {"apply", ckpt_lua_apply},       {"live", module_live},     {NULL, NULL}};
   luaL_checkversion(L);
   ckpt_lua_open_types(L);
   luaL_newlib(L, functions);

@@ -301,11 +301,13 @@ static void read_save_plan(question *q, lua_State *L) {
   int plan = lua_gettop(L);
   if (!lua_istable(L, plan)) luaL_error(L, "%s must return a table, not %s", q->function, luaL_typename(L, plan));
   read_string(L, plan, "file", &out->file);
+  read_string(L, plan, "reason", &out->reason);
   out->reuse = read_bool(L, plan, "reuse", false);
   out->result = read_bool(L, plan, "result", false);
   out->no_ledger = !read_bool(L, plan, "ledger", true);
   read_strings(q, L, plan, "aliases", &out->aliases);
   read_strings(q, L, plan, "retire", &out->retire);
+  read_strings(q, L, plan, "why", &out->why);
   read_strings(q, L, plan, "log", &out->log);
   lua_getfield(L, plan, "parts");
   out->all_parts = lua_isnil(L, -1);
@@ -431,8 +433,10 @@ void ckpt_save_plan_free(ckpt_save_plan *p) {
   for (size_t i = 0; i < p->n_set; i++) free(p->set[i].string);
   free(p->set);
   free(p->file);
+  free(p->reason);
   ckpt_strings_free(&p->aliases);
   ckpt_strings_free(&p->retire);
+  ckpt_strings_free(&p->why);
   ckpt_strings_free(&p->parts);
   ckpt_strings_free(&p->log);
   ckpt_document_release(p->extra);

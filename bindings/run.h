@@ -7,12 +7,17 @@
  *   run_tables.c    run and source as the policy sees them
  *   plan.c          the policy's answers as C structures, checked
  *   run_load.c      candidates, load plan, all-or-nothing transfer into the slots
+ *   run_ask.c       further questions to the policy: is a save due, what is kept, what may go
  *   run_save.c      save plan, publish, aliases, ledger, retirement
+ *   run_model.c     a run's directory in memory, for saves that are only played
+ *   run_prune.c     removing what no pool wants, pins
  */
 #ifndef CKPT_RUN_H
 #define CKPT_RUN_H
 
 #include <ckpt/checkpointer.h>
+
+#include <stdatomic.h>
 
 #include "checkpoint.h"
 #include "ledger.h"
@@ -58,6 +63,9 @@ struct ckpt_checkpointer {
   const ckpt_io *io; /* NULL: the system's */
   ckpt_dir *dir;     /* NULL for ranks other than 0 whose directory does not exist */
   char *path, *policy, *weights;
+  struct ckpt_model *model; /* the directory in memory; NULL: the one on the disk */
+  ckpt_ledger *ledger;      /* of the directory on the disk, as it was last read */
+  ckpt_ledger_stamp stamp;
   bool auto_resume;
   int rank;
   void (*log)(void *user, ckpt_log_level level, const char *line);
@@ -74,7 +82,11 @@ struct ckpt_checkpointer {
   int64_t *metric_epochs; /* the epoch that each was first saved with, INT64_MIN before */
   size_t n_metrics;
   int64_t epoch, step, next_epoch;
+  int64_t clock, now;    /* clock: the time that was set, INT64_MIN: the system's; now: of the call that is under way */
+  atomic_bool requested; /* by ckpt_request_save, perhaps in a signal handler */
+  bool signal, final;    /* this save was requested; it is the last */
   int policy_failures;
+  struct ckpt_save_plan *done; /* what the last save did */
   /* the last load's report */
   ckpt_strings missing, unexpected, mismatched;
   char *loaded;
@@ -170,9 +182,11 @@ typedef struct ckpt_setting { /* a value that a save plan changes in a slot */
 } ckpt_setting;
 
 typedef struct ckpt_save_plan {
-  char *file; /* NULL: nothing is written */
+  char *file;   /* NULL: nothing is written */
+  char *reason; /* why it is (not) the best, or due; may be NULL */
   bool reuse, result, no_ledger, all_parts;
   ckpt_strings aliases, retire, parts, log;
+  ckpt_strings why;     /* beside each of `retire`, as far as the policy says */
   ckpt_document *extra; /* root is a dict, or NULL */
   ckpt_setting *set;
   size_t n_set, set_capacity;
@@ -196,7 +210,8 @@ void ckpt_save_plan_free(ckpt_save_plan *p);
 typedef struct ckpt_run_view { /* what a run table needs of the disk, read before Lua is entered */
   ckpt_dir_entry *files;
   size_t n_files;
-  ckpt_ledger *ledger;
+  bool borrowed;             /* the files are the model's */
+  const ckpt_ledger *ledger; /* borrowed; NULL: none */
 } ckpt_run_view;
 
 ckpt_status ckpt_run_view_read(ckpt_run_view *out, ckpt_checkpointer *cp, ckpt_error *err);
@@ -205,6 +220,8 @@ void ckpt_run_view_free(ckpt_run_view *view);
 void ckpt_push_files(lua_State *L, const ckpt_run_view *view);
 void ckpt_push_ledger(lua_State *L, const ckpt_ledger *ledger);
 
+/* The run as ckpt_ask_due shows it: without files, ledger, model, parts and values. */
+void ckpt_push_moment(lua_State *L, const ckpt_checkpointer *cp, const ckpt_ledger *ledger);
 void ckpt_push_run(lua_State *L, const ckpt_checkpointer *cp, const ckpt_run_view *view);
 void ckpt_push_source(lua_State *L, const ckpt_checkpoint *source, const char *file, const char *path,
                       const char *mode);
@@ -212,8 +229,64 @@ void ckpt_push_source(lua_State *L, const ckpt_checkpoint *source, const char *f
 /* Ends what ckpt_push_source gave: a policy that kept source.state_dict gets an error from it. Cannot raise. */
 void ckpt_close_source(lua_State *L);
 
-/* Adds `ckpt` (align, none) to the environment of a new sandbox. */
+/* Adds `ckpt` (align, infer, none) to the environment of a new sandbox. */
 ckpt_status ckpt_open_policy_library(ckpt_sandbox *s, ckpt_error *err);
+
+/* ---- further questions (run_ask.c) ---- */
+
+/* The ledger as it is now, borrowed until the next call; NULL: there is none. */
+ckpt_status ckpt_run_ledger(const ckpt_ledger **out, ckpt_checkpointer *cp, ckpt_error *err);
+
+/* Whether a save of cp->epoch is due; *why (may be NULL) is the caller's. */
+ckpt_status ckpt_ask_due(bool *due, char **why, ckpt_checkpointer *cp, ckpt_error *err);
+
+/* Asks `kept` or `ranking`: file and reasons, alternately. */
+ckpt_status ckpt_ask_files(ckpt_strings *rows, ckpt_checkpointer *cp, const char *function, ckpt_error *err);
+
+/* Asks plan_prune: `retire` and `why` of the plan. */
+ckpt_status ckpt_ask_prune(ckpt_save_plan *plan, ckpt_checkpointer *cp, ckpt_error *err);
+
+/* ---- acting (run_save.c, run_prune.c) ---- */
+
+/* Reads the clock for the call that begins. */
+void ckpt_begin_call(ckpt_checkpointer *cp);
+
+/* Enters an event into the ledger, on the disk or in the model. */
+ckpt_status ckpt_run_append(ckpt_checkpointer *cp, const ckpt_ledger_entry *entry, ckpt_error *err);
+
+/* Takes what is pinned out of a plan's `retire`; the names that stay are logged. */
+ckpt_status ckpt_spare_pinned(ckpt_checkpointer *cp, ckpt_save_plan *plan, ckpt_error *err);
+
+/*
+ * Removes what no pool wants; `plan` tells what and why, *spared (NULL: none; the caller's) the newest valid checkpoint
+ * where the policy wanted it gone. Without `act` nothing is done. CKPT_E_CONTRACT if no checkpoint of the run is valid.
+ */
+ckpt_status ckpt_prune(ckpt_save_plan *plan, char **spared, ckpt_checkpointer *cp, bool act, ckpt_error *err);
+
+/* Enters a pin, or its end, into the ledger of the run's directory, which another process may be using. */
+ckpt_status ckpt_pin(ckpt_checkpointer *cp, const char *file, bool pinned, ckpt_error *err);
+
+/* ---- a directory in memory (run_model.c) ---- */
+
+typedef struct ckpt_model {
+  ckpt_dir_entry *files; /* sorted by name */
+  size_t n, capacity;
+  ckpt_ledger *ledger;
+  uint64_t bytes;  /* of a new file */
+  uint64_t inodes; /* the last that was given out */
+  size_t most_files;
+  uint64_t most_bytes; /* at once, each file counted once */
+  int table;           /* the ledger as the policy has it, in the sandbox's registry; LUA_NOREF before */
+  size_t pushed;       /* entries in it */
+} ckpt_model;
+
+/* A model of what the directory at `path` holds; of an empty one if it is not there. */
+ckpt_status ckpt_model_new(ckpt_model **out, const char *path, uint64_t bytes, ckpt_error *err);
+void ckpt_model_free(ckpt_model *model);
+
+/* The file under its name (unless the plan reuses one), its aliases, the ledger's line, retirement. */
+ckpt_status ckpt_model_do(ckpt_model *model, const ckpt_save_plan *plan, const ckpt_ledger_entry *entry, int64_t now,
+                          ckpt_error *err);
 
 /* ---- finding out, without doing (for `ckpt plan`) ---- */
 

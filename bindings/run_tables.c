@@ -2,31 +2,37 @@
  * run_tables.c - the run and the opened file as plain tables, for the policy. Names and shapes only: every tensor that
  * a policy sees is a meta tensor, so it can neither read nor write data.
  */
+#include <lauxlib.h>
 #include <math.h>
 #include <stdlib.h>
 
+#include "expr.h"
 #include "lua_types.h"
 #include "run.h"
 
 /* ---- what is read from the disk before Lua is entered ---- */
 
+ckpt_status ckpt_run_ledger(const ckpt_ledger **out, ckpt_checkpointer *cp, ckpt_error *err) {
+  if (cp->model == NULL && cp->dir != NULL) CKPT_TRY(ckpt_ledger_refresh(&cp->ledger, &cp->stamp, cp->dir, err));
+  *out = cp->model != NULL ? cp->model->ledger : cp->ledger;
+  return CKPT_OK;
+}
+
 ckpt_status ckpt_run_view_read(ckpt_run_view *out, ckpt_checkpointer *cp, ckpt_error *err) {
-  ckpt_run_view view = {0};
-  if (cp->dir != NULL) {
+  ckpt_run_view view = {.borrowed = cp->model != NULL};
+  CKPT_TRY(ckpt_run_ledger(&view.ledger, cp, err));
+  if (cp->model != NULL) {
+    view.files = cp->model->files;
+    view.n_files = cp->model->n;
+  } else if (cp->dir != NULL) {
     CKPT_TRY(ckpt_dir_list(&view.files, &view.n_files, cp->dir, err));
-    ckpt_status st = ckpt_ledger_read(&view.ledger, cp->dir, err);
-    if (st != CKPT_OK) {
-      ckpt_run_view_free(&view);
-      return st;
-    }
   }
   *out = view;
   return CKPT_OK;
 }
 
 void ckpt_run_view_free(ckpt_run_view *view) {
-  ckpt_dir_list_free(view->files, view->n_files);
-  ckpt_ledger_free(view->ledger);
+  if (!view->borrowed) ckpt_dir_list_free(view->files, view->n_files);
   *view = (ckpt_run_view){0};
 }
 
@@ -105,6 +111,19 @@ void ckpt_push_ledger(lua_State *L, const ckpt_ledger *ledger) {
   }
 }
 
+/* The model's ledger only grows: the policy sees one and the same table, longer each time. */
+static void push_model_ledger(lua_State *L, ckpt_model *m) {
+  if (m->table == LUA_NOREF) {
+    lua_newtable(L);
+    m->table = luaL_ref(L, LUA_REGISTRYINDEX);
+  }
+  lua_rawgeti(L, LUA_REGISTRYINDEX, m->table);
+  for (; m->pushed < m->ledger->n; m->pushed++) {
+    push_ledger_entry(L, &m->ledger->entries[m->pushed]);
+    lua_rawseti(L, -2, (lua_Integer)m->pushed + 1);
+  }
+}
+
 static void set_options(lua_State *L, const ckpt_checkpointer *cp) {
   lua_newtable(L);
   for (size_t i = 0; i < cp->option_names.n; i++) set_string(L, cp->option_names.items[i], cp->option_values.items[i]);
@@ -178,20 +197,54 @@ static void set_model(lua_State *L, const ckpt_checkpointer *cp) {
   lua_setfield(L, -2, "model");
 }
 
-void ckpt_push_run(lua_State *L, const ckpt_checkpointer *cp, const ckpt_run_view *view) {
+static bool is_save(const ckpt_ledger_entry *e) {
+  return e->file != NULL && e->epoch != INT64_MIN && (strcmp(e->event, "save") == 0 || strcmp(e->event, "best") == 0);
+}
+
+static bool is_earlier(const ckpt_ledger_entry *e, const ckpt_checkpointer *cp) {
+  int64_t step = e->step == INT64_MIN ? 0 : e->step, now = cp->step == INT64_MIN ? 0 : cp->step;
+  return e->epoch < cp->epoch || (e->epoch == cp->epoch && step < now);
+}
+
+/* The last save before this epoch and step: entries behind it in the ledger are of a run that went back since. */
+static void set_last(lua_State *L, const ckpt_checkpointer *cp, const ckpt_ledger *ledger) {
+  for (size_t i = ledger == NULL ? 0 : ledger->n; i-- > 0;) {
+    const ckpt_ledger_entry *e = &ledger->entries[i];
+    if (!is_save(e) || !is_earlier(e, cp)) continue;
+    lua_createtable(L, 0, 3);
+    set_integer(L, "epoch", e->epoch);
+    set_integer(L, "step", e->step);
+    set_integer(L, "time", e->time);
+    lua_setfield(L, -2, "last");
+    return;
+  }
+}
+
+void ckpt_push_moment(lua_State *L, const ckpt_checkpointer *cp, const ckpt_ledger *ledger) {
   luaL_checkstack(L, 12, "run");
   lua_newtable(L);
   set_string(L, "dir", cp->path);
+  set_integer(L, "epoch", cp->epoch);
+  set_integer(L, "step", cp->step);
+  set_integer(L, "time", cp->now);
+  set_boolean(L, "signal", cp->signal);
+  set_boolean(L, "final", cp->final);
+  set_metrics(L, cp->metrics, cp->n_metrics);
+  set_options(L, cp);
+  set_last(L, cp, ledger);
+}
+
+void ckpt_push_run(lua_State *L, const ckpt_checkpointer *cp, const ckpt_run_view *view) {
+  ckpt_push_moment(L, cp, view->ledger);
   set_string(L, "weights", cp->weights);
   set_boolean(L, "auto_resume", cp->auto_resume);
   set_integer(L, "rank", cp->rank);
-  set_integer(L, "epoch", cp->epoch);
-  set_integer(L, "step", cp->step);
-  set_metrics(L, cp->metrics, cp->n_metrics);
-  set_options(L, cp);
   ckpt_push_files(L, view);
   lua_setfield(L, -2, "files");
-  ckpt_push_ledger(L, view->ledger);
+  if (cp->model != NULL)
+    push_model_ledger(L, cp->model);
+  else
+    ckpt_push_ledger(L, view->ledger);
   lua_setfield(L, -2, "ledger");
   set_strings(L, "parts", cp->groups.items, cp->groups.n);
   set_values(L, cp);
@@ -316,6 +369,8 @@ static int open_library(lua_State *L) {
   lua_newtable(L);
   lua_pushcfunction(L, ckpt_lua_align);
   lua_setfield(L, -2, "align");
+  lua_pushcfunction(L, ckpt_lua_policy_infer);
+  lua_setfield(L, -2, "infer");
   ckpt_lua_push_none(L);
   lua_setfield(L, -2, "none");
   lua_setfield(L, -2, "ckpt");

@@ -258,6 +258,7 @@ static void list_built_in(char *out, size_t size, const struct ckpt_embedded *e)
     size_t length = strlen(e->name);
     if (length < 14 || strncmp(e->name, "policies/", 9) != 0 || strchr(e->name + 9, '/') != NULL) continue;
     if (strcmp(e->name + length - 4, ".lua") != 0) continue;
+    if (strcmp(e->name, "policies/rules.lua") == 0) continue; /* a library, no policy */
     n += (size_t)snprintf(out + n, size - n, "%s%.*s", n > 0 ? ", " : "", (int)(length - 13), e->name + 9);
   }
 }

@@ -5,15 +5,18 @@
 --   policy.keep = { last = 2, best = 3, every = { epochs = 10 } }
 --   return policy
 --
--- The four functions read the fields of the policy that they are called with, at the time of the call; a field (or a
+-- The functions read the fields of the policy that they are called with, at the time of the call; a field (or a
 -- field of a field) that is not there has its default. README.md describes each.
 --   * A resume takes the newest checkpoint that is valid; the runtime says why each newer one was refused.
 --   * Keys match at a '.', each source fills one model key, and a load that matches too little is refused as a whole.
 --   * A metric that is not finite is never better; the best so far is found again in the ledger.
---   * A file is retired only after the new one is durable; the newest, the best and foreign files never are.
+--   * A save is made when it is due; a file is retired only after the new one is durable; the newest, the bests, what
+--     is pinned and foreign files never are.
 local names = require "policies.default.names"
 local history = require "policies.default.history"
+local best = require "policies.default.best"
 local keep = require "policies.default.keep"
+local when = require "policies.default.when"
 local load = require "policies.default.load"
 
 local NAME = "model_{infix}{epoch}.pth"
@@ -108,23 +111,31 @@ end
 
 -- ---- saving ----
 
+---@param policy ckpt.Policy
+---@param run ckpt.Run
+---@return boolean due
+---@return string why
+local function due(policy, run) return when.due(policy, run) end
+
 local function alias_of(template, default, run)
   if template == false then return nil end
   return names.expand(template or default, run)
 end
 
--- The names without the file's own and without repetitions; nil entries are left out.
-local function aliases_of(file, ...)
-  local list = {}
-  for i = 1, select("#", ...) do
-    local name = select(i, ...)
-    if name and name ~= file and not names.contains(list, name) then list[#list + 1] = name end
+-- Adds a name unless it is the file's own, or there already.
+local function add_alias(plan, name)
+  if name and name ~= plan.file and not names.contains(plan.aliases, name) then
+    plan.aliases[#plan.aliases + 1] = name
   end
-  return list
 end
 
-local function point_of(run, file)
-  return { file = file, epoch = run.epoch, step = run.step, metrics = run.metrics }
+-- The plan of a save to `file`, without its log.
+local function new_plan(policy, run, event, file)
+  local point = { event = event, file = file, epoch = run.epoch, step = run.step, time = run.time,
+                  metrics = run.metrics }
+  local retired, why = keep.retired(policy, run, point)
+  return { file = file, aliases = {}, retire = retired, why = why, extra = { epoch = run.epoch, step = run.step },
+           parts = policy.parts }
 end
 
 local function saved_line(head, retired)
@@ -136,64 +147,154 @@ end
 ---@param run ckpt.Run
 ---@return ckpt.SavePlan
 local function plan_save(policy, run)
-  local file = names.expand(policy.name or NAME, run)
-  local retired = keep.retired(policy, run, point_of(run, file))
-  return {
-    file = file,
-    aliases = aliases_of(file, alias_of(policy.latest, LATEST, run)),
-    retire = retired,
-    extra = { epoch = run.epoch, step = run.step },
-    log = { saved_line("Saved " .. file, retired) },
-  }
+  local plan = new_plan(policy, run, "save", names.file(policy.name or NAME, run, history.before(run)))
+  add_alias(plan, alias_of(policy.latest, LATEST, run))
+  plan.log = { saved_line("Saved " .. plan.file, plan.retire) }
+  return plan
 end
 
--- Adds earlier names of the best to what is retired, where the template gives each best a name of its own.
-local function retire_names(policy, run, plan)
-  if not policy.best_alias or not policy.best_alias:find("{", 1, true) then return end
+-- ---- the bests ----
+
+---@class ckpt.Judgement
+---@field spec ckpt.BestSpec
+---@field old ckpt.Point? the best before
+---@field better boolean
+---@field why string
+
+---@return ckpt.Judgement[]
+local function judge(policy, run, before)
+  local list = {}
+  for i, spec in ipairs(best.specs(policy)) do
+    local old = best.of(spec, before)
+    local better, why = best.better(spec, run.metrics, old and old.metrics)
+    list[i] = { spec = spec, old = old, better = better, why = why }
+  end
+  return list
+end
+
+local function template_of(policy, spec)
+  if spec.name then return spec.alias end
+  if policy.best_alias == nil then return BEST end
+  return policy.best_alias
+end
+
+-- The name that a template gave a save of the ledger; nil if that cannot be told.
+local function name_then(template, entry, run)
+  local then_ = { epoch = entry.epoch, step = entry.step, time = entry.time, metrics = entry.metrics,
+                  options = run.options }
+  local ok, name = pcall(names.expand, template, then_)
+  return ok and names.contains(entry.aliases or {}, name) and name or nil
+end
+
+-- Adds earlier names of a best to what is retired, where the template gives each best a name of its own.
+local function retire_names(policy, run, plan, template)
+  if not template:find("{", 1, true) then return end
   local files, latest = history.files(run), alias_of(policy.latest, LATEST, run)
   for _, entry in ipairs(run.ledger) do
-    for _, name in ipairs(entry.event == "best" and entry.aliases or {}) do
-      local used = name == plan.file or name == latest or names.contains(plan.aliases, name)
-      if files[name] and not used and not names.contains(plan.retire, name) then table.insert(plan.retire, name) end
+    local name = entry.event == "best" and name_then(template, entry, run)
+    local used = name == plan.file or name == latest or names.contains(plan.aliases, name)
+    if name and files[name] and not used and not names.contains(plan.retire, name) then
+      plan.retire[#plan.retire + 1], plan.why[#plan.why + 1] = name, "another is the best now"
     end
   end
 end
 
-local function best_line(policy, run, plan, best)
-  local metric = history.metric(policy)
-  local line = ("Best so far: %s, %s %s"):format(plan.file, metric, names.number(run.metrics[metric]))
-  local old = best and best.metrics[metric]
+local function best_line(run, plan, judged)
+  local metric, old = judged.spec.rules[1].metric, judged.old
+  local by = judged.spec.name and " by " .. judged.spec.name or ""
+  local line = ("Best%s so far: %s, %s %s"):format(by, plan.file, metric, names.number(run.metrics[metric]))
   if not old then return line end
-  return ("%s (before: %s of epoch %d)"):format(line, names.number(old), best.epoch)
+  return ("%s (before: %s of epoch %d)"):format(line, names.number(old.metrics[metric]), old.epoch)
 end
 
 local function refuse_best(run, why)
-  return { result = false, ledger = false, log = { ("Epoch %d is not the best: %s."):format(run.epoch, why) } }
+  local log = { ("Epoch %d is not the best: %s."):format(run.epoch, why) }
+  return { result = false, ledger = false, reason = why, log = log }
+end
+
+-- Metrics that were set after the save was made: without them in the ledger it could never be the second best.
+local function has_news(run, entry)
+  for name, value in pairs(run.metrics) do
+    local known = entry.metrics[name]
+    if known ~= value and (known == known or value == value) then return true end
+  end
+  return false
+end
+
+-- Nothing is better: at most the ledger learns of it.
+local function plan_worse(policy, run, judged, file, saved)
+  if not saved or policy.reuse == false or not has_news(run, saved) then return refuse_best(run, judged[1].why) end
+  local plan = new_plan(policy, run, "best", file)
+  plan.reuse, plan.result, plan.reason = true, false, judged[1].why
+  plan.log = refuse_best(run, judged[1].why).log
+  return plan
+end
+
+local function plan_better(policy, run, judged, file, saved)
+  local plan, lines = new_plan(policy, run, "best", file), {}
+  plan.reuse = policy.reuse ~= false and saved ~= nil
+  plan.result, plan.reason = judged[1].better, judged[1].why
+  if not plan.reuse then add_alias(plan, alias_of(policy.latest, LATEST, run)) end
+  for _, one in ipairs(judged) do
+    if one.better then
+      local template = template_of(policy, one.spec)
+      if template then add_alias(plan, names.expand(template, run)) end
+      lines[#lines + 1] = best_line(run, plan, one)
+    end
+  end
+  for _, one in ipairs(judged) do
+    local template = one.better and template_of(policy, one.spec)
+    if template then retire_names(policy, run, plan, template) end
+  end
+  lines[#lines] = saved_line(lines[#lines], plan.retire)
+  plan.log = lines
+  return plan
+end
+
+local function any_better(judged)
+  for _, one in ipairs(judged) do
+    if one.better then return true end
+  end
+  return false
 end
 
 ---@param policy ckpt.Policy
 ---@param run ckpt.Run
 ---@return ckpt.SavePlan
 local function plan_best(policy, run)
-  local best = history.best(policy, history.before(run))
-  local better, why = history.better(policy, run.metrics, best and best.metrics)
-  if not better then return refuse_best(run, why) end
-  local file = names.expand(policy.name or NAME, run)
-  local reuse = policy.reuse ~= false and history.just_saved(run, file)
-  local latest = not reuse and alias_of(policy.latest, LATEST, run)
-  local plan = { file = file, reuse = reuse, result = true, extra = { epoch = run.epoch, step = run.step } }
-  plan.aliases = aliases_of(file, latest, alias_of(policy.best_alias, BEST, run))
-  plan.retire = keep.retired(policy, run, point_of(run, file))
-  retire_names(policy, run, plan)
-  plan.log = { saved_line(best_line(policy, run, plan, best), plan.retire) }
-  return plan
+  local before = history.before(run)
+  local file = names.file(policy.name or NAME, run, before)
+  local judged, saved = judge(policy, run, before), history.just_saved(run, file)
+  if not any_better(judged) then return plan_worse(policy, run, judged, file, saved) end
+  local only_due = type(policy.when) == "table" and policy.when.best == false
+  if only_due and not saved and not due(policy, run) then
+    return refuse_best(run, "no save is due (when.best = false)")
+  end
+  return plan_better(policy, run, judged, file, saved)
 end
+
+-- ---- what is there ----
 
 ---Why each file of the run is kept, for `ckpt list`.
 ---@param policy ckpt.Policy
 ---@param run ckpt.Run
 ---@return ckpt.Kept[]
 local function kept(policy, run) return keep.kept(policy, run) end
+
+---The files of the run, the best first, for `ckpt average`.
+---@param policy ckpt.Policy
+---@param run ckpt.Run
+---@return ckpt.Kept[]
+local function ranking(policy, run) return keep.ranking(policy, run) end
+
+---What no pool wants as things are, for `ckpt prune`.
+---@param policy ckpt.Policy
+---@param run ckpt.Run
+---@return ckpt.PrunePlan
+local function plan_prune(policy, run)
+  local retired, why = keep.retired(policy, run)
+  return { retire = retired, why = why }
+end
 
 ---A new policy with all fields at their defaults.
 ---@return ckpt.Policy
@@ -215,6 +316,7 @@ return function()
     best_alias = BEST,
     keep = { last = keep.DEFAULT.last, best = keep.DEFAULT.best },
     reuse = true,
-    candidates = candidates, plan_load = plan_load, plan_save = plan_save, plan_best = plan_best, kept = kept,
+    candidates = candidates, plan_load = plan_load, due = due, plan_save = plan_save, plan_best = plan_best,
+    kept = kept, ranking = ranking, plan_prune = plan_prune,
   }
 end

@@ -383,4 +383,8 @@ function M.plan_best(_, run)
   }
 end
 
+---Pet removes nothing but the best before, in save_best.
+---@return ckpt.PrunePlan
+function M.plan_prune() return { retire = {} } end
+
 return M

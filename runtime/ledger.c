@@ -123,13 +123,13 @@ static ckpt_status read_entry(ckpt_ledger_entry *e, const json_t *line, ckpt_err
   return read_metrics(e, json_object_get(line, "metrics"), err);
 }
 
-static ckpt_status add_entry(ckpt_ledger *ledger, size_t *capacity, const json_t *line, ckpt_error *err) {
-  if (ledger->n == *capacity) {
-    size_t more = *capacity == 0 ? 64 : *capacity * 2;
+static ckpt_status add_entry(ckpt_ledger *ledger, const json_t *line, ckpt_error *err) {
+  if (ledger->n == ledger->capacity) {
+    size_t more = ledger->capacity == 0 ? 64 : ledger->capacity * 2;
     ckpt_ledger_entry *bigger = realloc(ledger->entries, more * sizeof *bigger);
     if (bigger == NULL) return ckpt_fail_nomem(err, more * sizeof *bigger);
     ledger->entries = bigger;
-    *capacity = more;
+    ledger->capacity = more;
   }
   ckpt_ledger_entry *e = &ledger->entries[ledger->n++];
   memset(e, 0, sizeof *e);
@@ -153,7 +153,6 @@ static bool is_blank(const char *line, size_t size) {
 
 /* Lines end with a newline; what follows the last one was torn by a crash. */
 static ckpt_status read_lines(ckpt_ledger *ledger, const char *text, size_t size, ckpt_error *err) {
-  size_t capacity = 0;
   const char *end = text + size, *newline;
   for (const char *line = text; (newline = memchr(line, '\n', (size_t)(end - line))) != NULL; line = newline + 1) {
     size_t length = (size_t)(newline - line);
@@ -163,7 +162,7 @@ static ckpt_status read_lines(ckpt_ledger *ledger, const char *text, size_t size
       ledger->skipped++;
       continue;
     }
-    ckpt_status st = add_entry(ledger, &capacity, v, err);
+    ckpt_status st = add_entry(ledger, v, err);
     json_decref(v);
     if (st != CKPT_OK) return st;
   }
@@ -217,6 +216,43 @@ void ckpt_ledger_free(ckpt_ledger *ledger) {
   for (size_t i = 0; i < ledger->n; i++) free_entry(&ledger->entries[i]);
   free(ledger->entries);
   free(ledger);
+}
+
+static ckpt_status look_at(ckpt_ledger_stamp *stamp, ckpt_dir *dir, ckpt_error *err) {
+  struct stat st;
+  *stamp = (ckpt_ledger_stamp){.known = true};
+  if (dir->io->statat(dir->io->ctx, dir->fd, CKPT_LEDGER_NAME, &st) == 0)
+    *stamp = (ckpt_ledger_stamp){true, st.st_ino, st.st_size, st.st_mtim.tv_sec, st.st_mtim.tv_nsec};
+  else if (errno != ENOENT)
+    return ckpt_dir_fail(dir, CKPT_LEDGER_NAME, "the ledger cannot be looked at", err);
+  return CKPT_OK;
+}
+
+static bool same_stamp(const ckpt_ledger_stamp *a, const ckpt_ledger_stamp *b) {
+  return a->known && b->known && a->inode == b->inode && a->bytes == b->bytes && a->seconds == b->seconds &&
+         a->nanoseconds == b->nanoseconds;
+}
+
+/* The file is looked at before it is read: what is appended in between is read now and once more the next time. */
+ckpt_status ckpt_ledger_refresh(ckpt_ledger **ledger, ckpt_ledger_stamp *stamp, ckpt_dir *dir, ckpt_error *err) {
+  ckpt_ledger_stamp now;
+  ckpt_ledger *read = NULL;
+  CKPT_TRY(look_at(&now, dir, err));
+  if (*ledger != NULL && same_stamp(stamp, &now)) return CKPT_OK;
+  CKPT_TRY(ckpt_ledger_read(&read, dir, err));
+  ckpt_ledger_free(*ledger);
+  *ledger = read;
+  *stamp = now;
+  return CKPT_OK;
+}
+
+bool ckpt_ledger_pinned(const ckpt_ledger *ledger, const char *file) {
+  for (size_t i = ledger == NULL ? 0 : ledger->n; i-- > 0;) {
+    const ckpt_ledger_entry *e = &ledger->entries[i];
+    bool pin = strcmp(e->event, "pin") == 0, about = pin || strcmp(e->event, "unpin") == 0;
+    if (about && e->file != NULL && strcmp(e->file, file) == 0) return pin;
+  }
+  return false;
 }
 
 /* ---- writing ---- */
@@ -342,6 +378,16 @@ ckpt_status ckpt_ledger_append(ckpt_dir *dir, const ckpt_ledger_entry *entry, ck
     st = text == NULL ? nomem_in_json(err) : append_line(dir, text, err);
   }
   free(text);
+  json_decref(line);
+  return st;
+}
+
+/* By way of the JSON that a file would hold, so that nothing is kept here that would be lost there. */
+ckpt_status ckpt_ledger_add(ckpt_ledger *ledger, const ckpt_ledger_entry *entry, ckpt_error *err) {
+  json_t *line = json_object();
+  if (line == NULL) return nomem_in_json(err);
+  ckpt_status st = fill_line(line, entry, err);
+  if (st == CKPT_OK) st = add_entry(ledger, line, err);
   json_decref(line);
   return st;
 }

@@ -35,13 +35,33 @@ typedef struct ckpt_ledger_entry {
 typedef struct ckpt_ledger {
   size_t n, skipped;          /* skipped: lines that could not be read */
   ckpt_ledger_entry *entries; /* oldest first */
+  size_t capacity;
 } ckpt_ledger;
+
+/* What a ledger file looked like when it was read; zeroed: never. */
+typedef struct ckpt_ledger_stamp {
+  bool known;
+  uint64_t inode;
+  int64_t bytes, seconds, nanoseconds;
+} ckpt_ledger_stamp;
 
 /* Reads the ledger of a directory; an absent file is an empty ledger. */
 ckpt_status ckpt_ledger_read(ckpt_ledger **out, ckpt_dir *dir, ckpt_error *err);
 void ckpt_ledger_free(ckpt_ledger *ledger);
 
-/* Appends one entry durably. */
+/* Reads *ledger (NULL: none yet) again if the file has changed since *stamp. On failure both are as they were. */
+ckpt_status ckpt_ledger_refresh(ckpt_ledger **ledger, ckpt_ledger_stamp *stamp, ckpt_dir *dir, ckpt_error *err);
+
+/* Adds a copy of an entry to a ledger in memory, as an append and a new reading would. */
+ckpt_status ckpt_ledger_add(ckpt_ledger *ledger, const ckpt_ledger_entry *entry, ckpt_error *err);
+
+/* Whether the last "pin" or "unpin" of the file is a "pin". */
+bool ckpt_ledger_pinned(const ckpt_ledger *ledger, const char *file);
+
+/*
+ * Appends one entry durably. It is one write to a descriptor that appends, and readers skip what is torn: a pin may be
+ * appended while another process, which holds the directory's lock, saves.
+ */
 ckpt_status ckpt_ledger_append(ckpt_dir *dir, const ckpt_ledger_entry *entry, ckpt_error *err);
 
 #endif

@@ -7,7 +7,8 @@ local argparse = require "argparse"
 local ckpt = require "ckpt"
 local status = require "scripts.cli.status"
 
-local NAMES = { "inspect", "verify", "diff", "convert", "plan", "list", "run" }
+local NAMES = { "inspect", "verify", "diff", "convert", "lint", "plan", "list", "simulate", "prune", "pin", "average",
+                "run" }
 
 local commands = {}
 for _, name in ipairs(NAMES) do commands[name] = require("scripts.cli." .. name) end

@@ -1,10 +1,13 @@
 -- keep.lua: which files stay. Part of policies/default.lua.
 --
--- A file stays if any pool wants it. Whatever the pools say: the newest and the best stay, so does a file that the
+-- A file stays if any pool wants it. Whatever the pools say: the newest and the bests stay, so does a file that the
 -- ledger does not know, and one that a run which went back has overtaken. Aliases are names, not files: they are never
 -- counted and never removed here.
-local names = require "policies.default.names"
+-- `ceiling` alone takes away: while what the pools want is larger, the oldest goes that is neither the newest, nor a
+-- best, nor pinned. So a pool wins over "no pool wants it", the ceiling over the pools, those four over the ceiling.
+local best = require "policies.default.best"
 local history = require "policies.default.history"
+local names = require "policies.default.names"
 
 local M = {}
 
@@ -21,169 +24,267 @@ local function count_of(keep, pool)
   return n
 end
 
-local function interval_of(keep, unit)
-  local n = (keep.every or {})[unit]
-  if n ~= nil and (math.type(n) ~= "integer" or n < 1) then
-    error(("keep.every.%s must be a whole number above 0, not '%s'"):format(unit, tostring(n)), 0)
+local COUNTS, SPANS = { epochs = "epoch", steps = "step" }, { minutes = 60, hours = 3600, days = 86400 }
+
+local function every_of(keep)
+  local every = keep.every or {}
+  if type(every) ~= "table" then error("keep.every must be a table such as { epochs = 10 }", 0) end
+  for unit, n in pairs(every) do
+    if not COUNTS[unit] and not SPANS[unit] then
+      error(("keep.every has no '%s'; there are epochs, steps, minutes, hours, days"):format(tostring(unit)), 0)
+    end
+    if COUNTS[unit] and math.type(n) ~= "integer" or type(n) ~= "number" or n <= 0 or n ~= n then
+      error(("keep.every.%s must be a %s above 0, not '%s'"):format(unit, COUNTS[unit] and "whole number" or "number",
+        tostring(n)), 0)
+    end
   end
-  return n
+  return every
 end
 
 ---Bytes of 20000, "20GB" (10^9) or "20GiB" (2^30).
 ---@param size number|string
+---@param field string? "max_bytes"
 ---@return number
-function M.bytes_of(size)
+function M.bytes_of(size, field)
   if type(size) == "number" then return size end
   local digits, unit = tostring(size):match("^%s*([%d%.]+)%s*(%a*)$")
   local number, factor = tonumber(digits), UNITS[(unit or "?"):upper()]
   if not number or not factor then
-    error(("keep.max_bytes must be a number or a size such as '20GB', not '%s'"):format(tostring(size)), 0)
+    error(("keep.%s must be a number or a size such as '20GB', not '%s'"):format(field or "max_bytes",
+      tostring(size)), 0)
   end
   return number * factor
 end
 
--- ---- pools: each adds its reasons; `points` are in the order of their epochs ----
+-- The size of the file being written is not known yet: it is taken to be that of the file before it.
+local function size_at(points, i, otherwise)
+  return points[i].bytes or (points[i - 1] and points[i - 1].bytes) or otherwise
+end
+
+-- ---- pools: each gives its reasons, and the setting they come from ----
+
+---@class ckpt.Choice
+---@field keep ckpt.KeepFields
+---@field points ckpt.Point[] of the run, in the order of their epochs
+---@field here ckpt.Point[] those whose files are there
+---@field specs ckpt.BestSpec[]
+---@field pins table<string, true>
 
 local pools = {}
 
-function pools.last(keep, points, give)
-  local n = count_of(keep, "last")
-  for i = 1, math.min(n, #points) do give(points[#points - i + 1], ("last %d of %d"):format(i, n)) end
-end
-
-function pools.every(keep, points, give)
-  for _, unit in ipairs { "epoch", "step" } do
-    local n = interval_of(keep, unit .. "s")
-    for _, point in ipairs(n and points or {}) do
-      if point[unit] and point[unit] % n == 0 then give(point, ("every %d %ss"):format(n, unit)) end
+function pools.best(choice, give)
+  for _, spec in ipairs(choice.specs) do
+    local n = math.max(spec.keep or count_of(choice.keep, "best"), 1)
+    local label = best.label(spec)
+    for place, point in ipairs(best.ranking(spec, choice.points, choice.here, n)) do
+      give(point, ("%s #%d"):format(label, place), ("%s = %d"):format(label, n), place == 1)
     end
   end
 end
 
--- The newest file of each of the n latest hours (of the clock) in which something was saved.
-function pools.hourly(keep, points, give)
-  local left, hour = count_of(keep, "hourly"), nil
-  for i = #points, 1, -1 do
-    local this = points[i].time and points[i].time // 3600
-    if left > 0 and this and this ~= hour then
-      give(points[i], "hourly")
-      left, hour = left - 1, this
+-- The first save at or behind each multiple of n: no save needs to hit it exactly.
+local function every_count(choice, give, unit, n)
+  local is_here, field, before = {}, COUNTS[unit], 0
+  for _, point in ipairs(choice.here) do is_here[point] = true end
+  for i, point in ipairs(choice.points) do
+    local value = point[field]
+    local crossed = value and (value // n > before // n or i == 1 and value == 0)
+    local label = ("every %d %s"):format(n, unit)
+    if crossed and is_here[point] then give(point, label, label) end
+    before = value or before
+  end
+end
+
+-- From the oldest on, each that is at least so much later than the one before. A clock that was put back starts anew.
+local function every_span(choice, give, unit, n)
+  local last
+  for _, point in ipairs(choice.here) do
+    local time = point.time
+    if time and (not last or time - last >= n * SPANS[unit] or time < last) then
+      local label = ("every %s %s"):format(tostring(n), unit)
+      give(point, label, label)
+      last = time
     end
   end
 end
 
--- The newest files that fit together. The size of the file being written is not known yet: it is taken to be that of
--- the file before it.
-function pools.max_bytes(keep, points, give)
-  if keep.max_bytes == nil then return end
-  local left, size = M.bytes_of(keep.max_bytes), 0
-  for i = #points, 1, -1 do
-    size = points[i].bytes or (points[i - 1] and points[i - 1].bytes) or size
+function pools.every(choice, give)
+  local every = every_of(choice.keep)
+  for _, unit in ipairs { "epochs", "steps" } do
+    if every[unit] then every_count(choice, give, unit, every[unit]) end
+  end
+  for _, unit in ipairs { "minutes", "hours", "days" } do
+    if every[unit] then every_span(choice, give, unit, every[unit]) end
+  end
+end
+
+function pools.last(choice, give)
+  local n, here = count_of(choice.keep, "last"), choice.here
+  for i = 1, math.min(n, #here) do
+    give(here[#here - i + 1], ("last %d of %d"):format(i, n), ("last = %d"):format(n))
+  end
+end
+
+-- The newest file of each of the n latest spans of the clock (UTC) in which something was saved.
+local function latest_spans(name, seconds)
+  return function(choice, give)
+    local n, here = count_of(choice.keep, name), choice.here
+    local left, span = n, nil
+    for i = #here, 1, -1 do
+      local this = here[i].time and here[i].time // seconds
+      if left > 0 and this and this ~= span then
+        give(here[i], name, ("%s = %d"):format(name, n))
+        left, span = left - 1, this
+      end
+    end
+  end
+end
+
+pools.hourly = latest_spans("hourly", 3600)
+pools.daily = latest_spans("daily", 86400)
+pools.weekly = latest_spans("weekly", 7 * 86400)
+
+-- The newest files that fit together.
+function pools.max_bytes(choice, give)
+  local limit, here, size = choice.keep.max_bytes, choice.here, 0
+  if limit == nil then return end
+  local left = M.bytes_of(limit)
+  for i = #here, 1, -1 do
+    size = size_at(here, i, size)
     left = left - size
     if left < 0 then return end
-    give(points[i], "within " .. tostring(keep.max_bytes))
+    give(here[i], "within " .. tostring(limit), "max_bytes = " .. tostring(limit))
   end
 end
 
-function pools.pin(keep, points, give)
-  local pin = keep.pin
-  for _, point in ipairs(pin and points or {}) do
-    local wanted = type(pin) == "function" and pin(point) or type(pin) == "table" and names.matches_any(pin, point.file)
-    if wanted then give(point, "pinned") end
+function pools.pin(choice, give)
+  local pin = choice.keep.pin
+  if type(pin) == "string" then pin = { pin } end
+  if pin ~= nil and type(pin) ~= "table" and type(pin) ~= "function" then
+    error(("keep.pin must be a list of globs or a function, not %s"):format(type(pin)), 0)
+  end
+  for _, point in ipairs(choice.here) do
+    local wanted = choice.pins[point.file]
+    if not wanted and type(pin) == "function" then wanted = pin(point) end
+    if not wanted and type(pin) == "table" then wanted = names.matches_any(pin, point.file) end
+    if wanted then give(point, "pinned", "pin", true) end
   end
 end
 
--- The first is the best of all saves if its file is there: with min_delta, what wins depends on what came before.
-function pools.best(keep, points, give, policy, best)
-  local rest, place = table.move(points, 1, #points, 1, {}), 0
-  local n = math.max(count_of(keep, "best"), 1)
-  while best and place < n do
-    place = place + 1
-    give(best, ("best #%d"):format(place))
-    for i = #rest, 1, -1 do
-      if rest[i] == best then table.remove(rest, i) end
-    end
-    best = history.top(policy, rest)
-  end
-end
-
-local ORDER = { "best", "every", "last", "hourly", "max_bytes", "pin" }
+local ORDER = { "best", "every", "last", "hourly", "daily", "weekly", "max_bytes", "pin" }
 
 -- A misspelt pool would delete what it was to keep.
 local function check_pools(keep)
   local unknown = {}
   for name in pairs(keep) do
-    if not pools[name] then unknown[#unknown + 1] = tostring(name) end
+    if not pools[name] and name ~= "ceiling" then unknown[#unknown + 1] = tostring(name) end
   end
   if #unknown == 0 then return end
   table.sort(unknown)
-  error(("keep has no pool '%s'; there are %s"):format(unknown[1], table.concat(ORDER, ", ")), 0)
+  error(("keep has no pool '%s'; there are %s, and ceiling"):format(unknown[1], table.concat(ORDER, ", ")), 0)
 end
 
 -- ---- deciding ----
 
--- Names that stand for other files: what the policy uses now, and what any save of this run has used.
-local function alias_names(policy, run)
-  local aliases = {}
-  for _, name in ipairs { policy.latest or "model_latest.pth", policy.best_alias or "model_best.pth" } do
-    aliases[name] = true
-  end
-  for _, entry in ipairs(run.ledger) do
-    for _, name in ipairs(entry.aliases or {}) do aliases[name] = true end
-  end
-  return aliases
-end
-
 -- Points whose file is there and is not another's alias; the one being written counts as there.
 local function present(policy, run, points, written)
-  local files, aliases, list = history.files(run), alias_names(policy, run), {}
+  local files, aliases, list = history.files(run), history.aliases(run), {}
+  local latest, best_alias = policy.latest or "model_latest.pth", policy.best_alias or "model_best.pth"
   for _, point in ipairs(points) do
-    local here = point.file == written or files[point.file] and not aliases[point.file]
+    local name = point.file
+    local is_alias = aliases[name] or name == latest or name == best_alias
+    local here = name == written or files[name] and not is_alias
     if here and not point.stale then list[#list + 1] = point end
   end
   return list
 end
 
-local function best_present(policy, points, here)
-  local best = history.best(policy, points)
-  for _, point in ipairs(here) do
-    if point == best then return best end
+---@class ckpt.Verdict
+---@field reasons string[]
+---@field labels string[] the settings that keep it
+---@field safe boolean the ceiling does not touch it
+---@field dropped string? the setting that takes it away
+
+-- The oldest go first; what no pool wants goes anyway and is not counted.
+local function apply_ceiling(keep, here, verdicts)
+  if keep.ceiling == nil then return end
+  local total, limit, sizes = 0, M.bytes_of(keep.ceiling, "ceiling"), {}
+  for i, point in ipairs(here) do
+    sizes[i] = size_at(here, i, 0)
+    if #verdicts[point.file].reasons > 0 then total = total + sizes[i] end
   end
-  return history.best(policy, here)
+  for i, point in ipairs(here) do
+    local verdict = verdicts[point.file]
+    if total > limit and #verdict.reasons > 0 and not verdict.safe then
+      verdict.reasons, verdict.dropped = {}, "ceiling = " .. tostring(keep.ceiling)
+      total = total - sizes[i]
+    end
+  end
 end
 
--- File -> list of reasons, for the points that are here.
-local function reasons_of(policy, points, here)
-  local keep, reasons = policy.keep or M.DEFAULT, {}
+-- File -> verdict, for the points that are here.
+local function judge(policy, run, points, here)
+  local keep, verdicts = policy.keep or M.DEFAULT, {}
+  if type(keep) ~= "table" then error(("keep must be a table or false, not %s"):format(type(keep)), 0) end
   check_pools(keep)
-  for _, point in ipairs(here) do reasons[point.file] = {} end
-  local function give(point, why)
-    local list = reasons[point.file]
-    list[#list + 1] = why
+  for _, point in ipairs(here) do verdicts[point.file] = { reasons = {}, labels = {}, safe = false } end
+  local function give(point, why, label, safe)
+    local verdict = verdicts[point.file]
+    verdict.reasons[#verdict.reasons + 1], verdict.labels[#verdict.labels + 1] = why, label
+    verdict.safe = verdict.safe or safe or false
   end
-  local best = best_present(policy, points, here)
-  for _, name in ipairs(ORDER) do pools[name](keep, here, give, policy, best) end
+  local choice = { keep = keep, points = points, here = here, specs = best.specs(policy), pins = history.pins(run) }
+  for _, name in ipairs(ORDER) do pools[name](choice, give) end
   local newest = here[#here]
-  if newest and #reasons[newest.file] == 0 then give(newest, "newest") end
-  return reasons
+  if newest then
+    local verdict = verdicts[newest.file]
+    if #verdict.reasons == 0 then give(newest, "newest", "newest") end
+    verdict.safe = true
+  end
+  apply_ceiling(keep, here, verdicts)
+  return verdicts
 end
 
 M.DEFAULT = { last = 3, best = 1 }
 
----Names that no pool wants once `now` ({ epoch, step, file, metrics }) is written.
+-- What kept a file until now, as the reason why it goes.
+local function past(verdict)
+  if not verdict or #verdict.labels == 0 then return "no pool wants it" end
+  return table.concat(verdict.labels, ", ")
+end
+
+---Names that no pool wants once `now` ({ event, epoch, step, time, file, metrics }; nil: as things are) is written, and
+---for each the settings that kept it so far.
 ---@param policy ckpt.Policy
 ---@param run ckpt.Run
----@param now table
----@return string[]
+---@param now table?
+---@return string[] retired
+---@return string[] why
 function M.retired(policy, run, now)
-  if policy.keep == false then return {} end
-  local points = history.points(run, now)
-  local here = present(policy, run, points, now.file)
-  local reasons, retired = reasons_of(policy, points, here), {}
+  local retired, why = {}, {}
+  if policy.keep == false then return retired, why end
+  local points, written = history.points(run, now), now and now.file
+  local here, before = present(policy, run, points, written), nil
+  local verdicts = judge(policy, run, points, here)
   for _, point in ipairs(here) do
-    if point.file ~= now.file and #reasons[point.file] == 0 then retired[#retired + 1] = point.file end
+    local verdict = verdicts[point.file]
+    if point.file ~= written and #verdict.reasons == 0 then
+      before = before or M.verdicts(policy, run)
+      retired[#retired + 1] = point.file
+      why[#why + 1] = verdict.dropped or past(before[point.file])
+    end
   end
-  return retired
+  return retired, why
+end
+
+---@param policy ckpt.Policy
+---@param run ckpt.Run
+---@return table<string, ckpt.Verdict>
+---@return ckpt.Point[] here
+function M.verdicts(policy, run)
+  local points = history.points(run)
+  local here = present(policy, run, points)
+  return judge(policy, run, points, here), here
 end
 
 ---Why each file of the ledger that is there is kept, in the order of the epochs. No reason: the next save retires it.
@@ -191,11 +292,27 @@ end
 ---@param run ckpt.Run
 ---@return ckpt.Kept[]
 function M.kept(policy, run)
-  local points = history.points(run)
-  local here, list = present(policy, run, points), {}
-  local reasons = policy.keep ~= false and reasons_of(policy, points, here)
-  for i, point in ipairs(here) do
-    list[i] = { file = point.file, reasons = reasons and reasons[point.file] or { "keep = false" } }
+  local list = {}
+  if policy.keep == false then
+    for i, point in ipairs(present(policy, run, history.points(run))) do
+      list[i] = { file = point.file, reasons = { "keep = false" } }
+    end
+    return list
+  end
+  local verdicts, here = M.verdicts(policy, run)
+  for i, point in ipairs(here) do list[i] = { file = point.file, reasons = verdicts[point.file].reasons } end
+  return list
+end
+
+---The files that are there, the best first, for `ckpt average`.
+---@param policy ckpt.Policy
+---@param run ckpt.Run
+---@return ckpt.Kept[]
+function M.ranking(policy, run)
+  local points, list = history.points(run), {}
+  local here = present(policy, run, points)
+  for place, point in ipairs(best.ranking(best.specs(policy)[1], points, here, #here)) do
+    list[place] = { file = point.file, reasons = { ("best #%d"):format(place) } }
   end
   return list
 end

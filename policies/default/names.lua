@@ -1,4 +1,6 @@
 -- names.lua: templates of file names, globs over keys, and lists as text. Part of policies/default.lua.
+local dates = require "policies.default.dates"
+
 local M = {}
 
 -- ---- globs ----
@@ -53,32 +55,74 @@ function M.number(value, spec)
   return ("%.4f"):format(value)
 end
 
+local FIELD = "{([%w_][%w_./%-]*):?([^}]*)}" -- a metric may be called val/acc
+local DATES = { date = "%Y-%m-%d", time = "%H%M%S" }
+
 -- `%` and what follows the colon of {epoch:03d}.
 local function spec_of(text)
   if text == "" then return nil end
   return text:sub(1, 1) == "%" and text or "%" .. text
 end
 
-local function field(run, name)
+local function value_of(run, name)
   if name == "infix" then return run.options.infix or "epoch" end
-  if name == "epoch" then return run.epoch end
-  if name == "step" then return run.step end
-  return run.metrics[name]
+  if name == "epoch" or name == "step" then return run[name] end
+  local metric = run.metrics[name]
+  return metric == nil and run.options[name] or metric
 end
 
----The file name that a template gives at this save: {infix}, {epoch}, {step}, {metric}, {epoch:03d}, {acc:.2f}.
+local function expand_field(run, name, spec)
+  if DATES[name] and run.time then return dates.format(spec == "" and DATES[name] or spec, run.time) end
+  local value = value_of(run, name)
+  if value == nil then error(("this save has no epoch, step, metric or option '%s'"):format(name), 0) end
+  if type(value) == "string" then return (value:gsub("[/%c]", "_")) end -- a name is one component of a path
+  return M.number(value, spec_of(spec))
+end
+
+---The file name that a template gives at this save: {infix}, {epoch}, {step}, {metric}, {option}, {epoch:03d},
+---{acc:.2f}, {date}, {time}, {date:%Y%m%d}.
 ---@param template string
 ---@param run ckpt.Run
 ---@return string
 function M.expand(template, run)
-  return (template:gsub("{([%w_]+):?([^}]*)}", function(name, spec)
-    local value = field(run, name)
-    if value == nil then
-      error(("name '%s': this save has no epoch, step or metric '%s'"):format(template, name), 0)
-    end
-    if type(value) == "string" then return value end
-    return M.number(value, spec_of(spec))
+  return (template:gsub(FIELD, function(name, spec)
+    local ok, text = pcall(expand_field, run, name, spec)
+    if not ok then error(("name '%s': %s"):format(template, text:gsub("^%S*:%d+: ", "")), 0) end
+    return text
   end))
+end
+
+local FIXED = { infix = true } -- the same at every save, and so are options
+
+-- A template with fields must tell saves apart, or a save would overwrite another that is to be kept.
+local function check_template(template, run)
+  local varies, unique = false, false
+  for name in template:gmatch(FIELD) do
+    unique = unique or name == "epoch" or name == "step" or name == "time"
+    varies = varies or not FIXED[name] and (run.options[name] == nil or run.metrics[name] ~= nil)
+  end
+  if varies and not unique then
+    error(("name '%s' can give two saves the same name: it needs {epoch}, {step} or {time}"):format(template), 0)
+  end
+  return varies
+end
+
+---The name of the file of this save. Where an earlier save of the run, at another step, has the name, the step is
+---added: model_epoch3.pth, model_epoch3-s200.pth. Only a template without any field overwrites.
+---@param template string
+---@param run ckpt.Run
+---@param before ckpt.Point[] the saves before this one
+---@return string
+function M.file(template, run, before)
+  local name, varies = M.expand(template, run), check_template(template, run)
+  if not varies or not run.step then return name end
+  for _, point in ipairs(before) do
+    if point.file == name then
+      local stem, suffix = name:match("^(.+)(%.[^.]*)$")
+      return ("%s-s%d%s"):format(stem or name, run.step, suffix or "")
+    end
+  end
+  return name
 end
 
 local function escape(text) return (text:gsub("%W", "%%%0")) end
@@ -107,7 +151,7 @@ local LONGEST = 100 -- bytes: matching a longer name could cost more than it is 
 ---@param infix string
 ---@return fun(name: string): integer?
 function M.epoch_reader(template, infix)
-  local patterns = { "^model_%D*(%d+)%.pth$", "^model_%D*(%d+)%-[%d%. naif-]*%.pth$" }
+  local patterns = { "^model_%D*(%d+)%.pth$", "^model_%D*(%d+)%-s%d+%.pth$", "^model_%D*(%d+)%-[%d%. naif-]*%.pth$" }
   local own = pattern_of(template, infix)
   if own then table.insert(patterns, 1, own) end
   return function(name)

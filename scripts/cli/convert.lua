@@ -10,6 +10,7 @@ local ckpt = require "ckpt"
 local believe = require "scripts.cli.believe"
 local drop = require "scripts.cli.drop"
 local json = require "scripts.cli.json"
+local map_options = require "scripts.cli.map_options"
 local run_dir = require "scripts.cli.run_dir"
 local status = require "scripts.cli.status"
 local text = require "scripts.cli.text"
@@ -68,6 +69,8 @@ function M.declare(command)
     :convert(run_dir.pair)
   command:option("--save", "Which of several saves in IN, from 1."):argname("N"):convert(save_number)
   believe.declare(command)
+  map_options.declare(command)
+  map_options.declare_roundtrip(command)
   command:flag("--json", "One line of JSON.")
 end
 
@@ -126,6 +129,7 @@ end
 ---@field dropped string[]
 ---@field changed table[] as ckpt.sanitize tells it
 ---@field cast casting.Report?
+---@field mapped mapping.Report?
 
 local function sanitize(job, profile)
   local value, changes, code = ckpt.sanitize(job.value, profile)
@@ -158,7 +162,12 @@ local function prepare(cp, args)
     if not job.dropped then return nil, message, code end
     if #job.dropped == 0 then return nil, "nothing in it fits " .. table.concat(args.drop, " or "), "argument" end
   end
-  job.value, message, code = select(cp, args.select)
+  if args.map then
+    job.value, job.mapped, code = map_options.apply(cp, args, args.input, format_of(args))
+    message = job.mapped
+  else
+    job.value, message, code = select(cp, args.select)
+  end
   if job.value == nil then return nil, message, code end
   if args.sanitize then ok, message, code = sanitize(job, args.profile) end
   if ok and (args.dtype or #args.dtype_map > 0) then ok, message, code = cast(job, args) end
@@ -167,7 +176,7 @@ local function prepare(cp, args)
 end
 
 -- What IN says of itself goes along where OUT can say it; names of tied tensors are said anew.
-local function metadata_of(cp, args, format)
+local function metadata_of(cp, job, args, format)
   local metadata, n = {}, 0
   for key, value in pairs(format == "safetensors" and cp.metadata or {}) do
     if type(key) == "string" and type(value) == "string" and key ~= "total_size" and cp:at(key) == nil then
@@ -175,13 +184,16 @@ local function metadata_of(cp, args, format)
     end
   end
   for _, item in ipairs(args.metadata) do metadata[item[1]], n = item[2], n + 1 end
+  for key, value in pairs(format == "safetensors" and job.mapped and job.mapped.metadata or {}) do
+    metadata[key], n = value, n + 1
+  end
   return n > 0 and metadata or nil
 end
 
 local function save(cp, job, args, format)
   local report, message, code = ckpt.save(args.output, job.value, {
     format = format, tensors_only = args.tensors_only or nil, shard_size = args.shard_size,
-    drop_unsupported = args.drop_unsupported or nil, metadata = metadata_of(cp, args, format),
+    drop_unsupported = args.drop_unsupported or nil, metadata = metadata_of(cp, job, args, format),
   })
   if not report then return nil, message, code end
   for _, name in ipairs(report.dropped) do table.insert(job.dropped, name) end
@@ -192,7 +204,7 @@ end
 -- ---- telling ----
 
 local ORDER = { "in", "out", "from", "format", "files", "tensors", "bytes", "dropped", "changed", "cast", "overflow",
-                "tied", "copied" }
+                "tied", "copied", "map" }
 local CHANGE_ORDER = { "name", "class", "into" }
 local TIE_ORDER = { "name", "kept" }
 
@@ -217,7 +229,7 @@ local function print_json(args, job, report, written)
     tensors = written.tensors, bytes = written.bytes, dropped = job.dropped,
     changed = objects(CHANGE_ORDER, job.changed), cast = json.map(job.cast and job.cast.counts or {}),
     overflow = job.cast and job.cast.overflow or {}, tied = objects(TIE_ORDER, report.tied),
-    copied = copied_names(job, report),
+    copied = copied_names(job, report), map = job.mapped and map_options.json(job.mapped),
   }))
 end
 
@@ -238,6 +250,7 @@ local function print_text(args, job, report, written)
     changes[i] = ("%s (%s to %s)"):format(change.name, change.class, change.into or "a plain value")
   end
   for i, word in ipairs(job.cast and job.cast.order or {}) do casts[i] = job.cast.counts[word] .. " " .. word end
+  if job.mapped then map_options.say(job.mapped) end
   say_list("dropped", job.dropped)
   say_list("changed", changes)
   say_list("cast", casts)
@@ -284,7 +297,7 @@ function M.run(args)
     return status.usage(("%s holds %d saves: choose one with --save N"):format(args.input, cp.saves))
   end
   job, message, code = prepare(cp, args)
-  if not job then return status.fail(message, code, args.input) end
+  if not job then return map_options.tell(message, code, args.input) end
   report, message, code = save(cp, job, args, format)
   if not report then return fail(message, code, args) end
   written, message, code = look_at(args, report)

@@ -5,6 +5,7 @@ local ckpt = require "ckpt"
 local believe = require "scripts.cli.believe"
 local difference = require "scripts.cli.difference"
 local json = require "scripts.cli.json"
+local map_options = require "scripts.cli.map_options"
 local status = require "scripts.cli.status"
 local text = require "scripts.cli.text"
 
@@ -26,6 +27,7 @@ function M.declare(command)
   command:option("--tolerance", "Values may differ by X.", "0"):argname("X"):convert(tolerance)
   command:option("--rtol", "And by X of the larger of both.", "0"):argname("X"):convert(tolerance)
   command:option("--select", "Only paths that fit; `*` is anything, `?` a character."):argname("GLOB")
+  map_options.declare(command)
   command:flag("--ignore-dtype", "Compare values only: float32 1 is float16 1."):target("any_dtype")
   command:flag("--layout", "Strides and requires_grad too.")
   command:flag("--order", "The order of the tensors too.")
@@ -33,7 +35,8 @@ function M.declare(command)
   command:flag("--all", "Show every difference, not only the first.")
   believe.declare(command)
   command:flag("--json", "One line of JSON.")
-  command:epilog "Exit status: 0 the same, 1 different, 2 bad usage, 3 bad file."
+  command:epilog("With --map: the state dict of A as the rules make it, against that of B. "
+    .. "Exit status: 0 the same, 1 different, 2 bad usage, 3 bad file.")
 end
 
 -- ---- JSON ----
@@ -219,6 +222,10 @@ function M.run(args)
   if not a then return status.fail(message, code, args.a) end
   b, message, code = ckpt.open(args.b, believe.options(args))
   if not b then return status.fail(message, code, args.b) end
+  if args.map then
+    a, b, code = map_options.sides(a, b, args)
+    if not a then return map_options.tell(b, code, args.a) end
+  end
   local options = options_of(args)
   options.metadata = a.metadata ~= nil and b.metadata ~= nil
   report, message, code, side = difference.find(a, b, options)

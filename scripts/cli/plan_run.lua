@@ -133,7 +133,7 @@ local function next_epoch(ledger)
   return newest + 1
 end
 
-local SAVE_ORDER = { "file", "reuse", "aliases", "retire", "result", "log", "error" }
+local SAVE_ORDER = { "file", "reuse", "aliases", "retire", "why", "result", "reason", "log", "error" }
 
 local function save_object(answer)
   if answer.error then return json.object(SAVE_ORDER, answer) end
@@ -141,26 +141,33 @@ local function save_object(answer)
   return json.object(SAVE_ORDER, answer)
 end
 
+local NOT_DUE = { reuse = false, result = false, aliases = {}, retire = {}, why = {}, log = {} }
+
+-- The plan of one call; a save that is not due plans nothing.
 local function ask(cp, epoch, best)
+  local due, why = true, nil
+  if not best then due, why = cp:due(epoch) end
+  if due == false then return setmetatable({ reason = why }, { __index = NOT_DUE }) end
   local plan, message, code = cp:plan_save(epoch, best)
   return plan or { error = message, code = code }
 end
 
-local function print_names(what, names, sizes)
-  for _, name in ipairs(names) do
+local function print_names(what, names, sizes, why)
+  for i, name in ipairs(names) do
     local size = sizes[name] and ("  (%s)"):format(text.size(sizes[name])) or ""
-    text.say(("             %-7s %s%s"):format(what, text.printable(name), size))
+    local reason = why and why[i] and ": " .. text.printable(why[i]) or ""
+    text.say(("             %-7s %s%s%s"):format(what, text.printable(name), size, reason))
   end
 end
 
 local function print_answer(title, plan, sizes)
   local first = plan.error and "the policy fails: " .. plan.error
-    or not plan.file and "writes nothing"
+    or not plan.file and "writes nothing" .. (plan.reason and ": " .. plan.reason or "")
     or (plan.reuse and "keeps   " or "writes  ") .. plan.file
   text.say(("  %-9s  %s"):format(title, text.printable(first)))
   if plan.error then return end
   print_names("alias", plan.aliases, {})
-  print_names("retires", plan.retire, sizes)
+  print_names("retires", plan.retire, sizes, plan.why)
   for _, line in ipairs(plan.log) do
     text.say(text.wrap(text.printable(line), (" "):rep(21), "             log     "))
   end
@@ -170,6 +177,30 @@ local function sizes_of(files)
   local sizes = {}
   for _, file in ipairs(files) do sizes[file.name] = file.bytes end
   return sizes
+end
+
+-- What is kept once both calls were made, and why: they are played on a copy of the directory in memory.
+local function kept_after(args, epoch)
+  local set = {}
+  for _, item in ipairs(args.set) do set[item[1]] = item[2] end
+  local cp <close>, message, code =
+    ckpt.checkpointer { dir = args.dir, policy = args.policy, set = set, simulate = true }
+  if not cp then return nil, message, code end
+  local ok
+  ok, message, code = prepare(cp, args)
+  if ok then ok, message, code = cp:save(epoch) end
+  if ok then ok, message, code = cp:save_best(epoch) end
+  if ok == nil then return nil, message, code end
+  return cp:kept()
+end
+
+local function print_kept(kept)
+  local rows = {}
+  for i, item in ipairs(kept) do
+    rows[i] = { text.printable(item.file), item.why == "" and "no pool wants it" or text.printable(item.why) }
+  end
+  if #rows > 0 then text.say "after both, there are:" end
+  text.print_columns(rows)
 end
 
 local function print_save(args, epoch, answers, files)
@@ -194,12 +225,16 @@ function M.run_save(args)
   if not files then return status.fail(ledger, code, args.dir) end
   local epoch = args.epoch or next_epoch(ledger)
   local answers = { ask(cp, epoch, false), ask(cp, epoch, true) }
+  local kept = not answers[1].error and not answers[2].error and kept_after(args, epoch) or {}
   if args.json then
-    json.print(json.object({ "dir", "epoch", "save", "save_best" }, {
-      dir = args.dir, epoch = epoch, save = save_object(answers[1]), save_best = save_object(answers[2]),
+    local rows = {}
+    for i, item in ipairs(kept) do rows[i] = json.object({ "file", "why" }, item) end
+    json.print(json.object({ "dir", "epoch", "save", "save_best", "kept" }, {
+      dir = args.dir, epoch = epoch, save = save_object(answers[1]), save_best = save_object(answers[2]), kept = rows,
     }))
   else
     print_save(args, epoch, answers, files)
+    print_kept(kept)
   end
   return (answers[1].error or answers[2].error) and status.FAILED or status.OK
 end

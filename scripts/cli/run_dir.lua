@@ -1,6 +1,6 @@
--- run_dir.lua: a run's directory, looked at and never touched: no lock is taken, nothing is made, nothing is removed.
---
--- That is what a checkpointer does on a rank other than 0, so every question here is asked as rank 1.
+-- run_dir.lua: a run's directory, looked at and (but for `ckpt prune`, as rank 0) never touched: no lock is taken,
+-- nothing is made, nothing is removed. That is what a checkpointer does on a rank other than 0, so every question here
+-- is asked as rank 1.
 
 local ckpt = require "ckpt"
 
@@ -37,16 +37,17 @@ end
 function M.open(args, options)
   options.set = {}
   for _, item in ipairs(args.set) do options.set[item[1]] = item[2] end
-  options.policy, options.rank = args.policy, 1
+  options.policy, options.rank = args.policy, options.rank or 1
   return ckpt.checkpointer(options)
 end
 
 ---Opens a run in a directory that must be there.
 ---@param args table with `dir`, `policy` and `set`
+---@param rank integer? 0 takes the run's lock
 ---@return userdata?, string? message, string? code
-function M.open_existing(args)
+function M.open_existing(args, rank)
   if not M.is_directory(args.dir) then return nil, args.dir .. ": there is no such directory", "notfound" end
-  return M.open(args, { dir = args.dir, auto_resume = true })
+  return M.open(args, { dir = args.dir, auto_resume = true, rank = rank })
 end
 
 ---@param dir string
@@ -70,12 +71,15 @@ end
 ---@field bytes integer
 ---@field mtime integer
 ---@field inode integer
----@field entry table? the last line of the ledger about it
+---@field entry table? its last save by the ledger
 
+-- Of each file its last save; of one that was never saved (a ledger of another kind) its last line.
 local function last_entries(ledger)
-  local last = {}
+  local last, saved = {}, {}
   for _, entry in ipairs(ledger) do
-    if entry.file then last[entry.file] = entry end
+    local is_save = entry.event == "save" or entry.event == "best"
+    if entry.file and (is_save or not saved[entry.file]) then last[entry.file] = entry end
+    if entry.file and is_save then saved[entry.file] = true end
   end
   return last
 end

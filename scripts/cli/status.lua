@@ -10,6 +10,11 @@ local BY_CODE = {
   argument = M.USAGE,
 }
 
+---The exit status of a code.
+---@param code string?
+---@return integer
+function M.of(code) return BY_CODE[code] or M.FILE end
+
 ---Tells an error of the library and gives the exit status for it.
 ---@param message string
 ---@param code string? the library's third result
@@ -19,7 +24,7 @@ function M.fail(message, code, file)
   if file and not message:find(file, 1, true) then message = file .. ": " .. message end
   io.stdout:flush()
   io.stderr:write("ckpt: ", (message:gsub("[^\n\t]+", text.printable)), "\n")
-  return BY_CODE[code] or M.FILE
+  return M.of(code)
 end
 
 ---@param message string

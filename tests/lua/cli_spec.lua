@@ -485,7 +485,8 @@ describe("plan --save", function()
     assert.matches("^%S+/run, epoch 7, each call by itself\n  save       writes  model_epoch7.pth\n" ..
       " +alias   model_latest.pth\n", out)
     assert.matches("\n  save_best  writes  model_epoch7.pth\n", out)
-    assert.matches("\n             retires model_epoch2.pth  %([%d.]+ KB%)\n", out)
+    assert.matches("\n             retires model_epoch2.pth  %([%d.]+ KB%): best = 1, last = 2\n", out)
+    assert.matches("\nafter both, there are:\n  model_epoch3.pth  last 2 of 2\n  model_epoch7.pth  best #1, last 1 of 2\n$", out)
     assert.equal(before, listing "run")
   end)
 

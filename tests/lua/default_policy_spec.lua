@@ -15,7 +15,9 @@ local function same(expected, actual) assert.equal(fake.dump(expected), fake.dum
 -- A policy of these fields alone, as the runtime completes it: functions from the default, fields as they are.
 local function bare(fields)
   local policy, default = fields or {}, new_policy()
-  for _, name in ipairs { "candidates", "plan_load", "plan_save", "plan_best", "kept" } do policy[name] = default[name] end
+  for _, name in ipairs { "candidates", "plan_load", "due", "plan_save", "plan_best", "kept", "ranking", "plan_prune" } do
+    policy[name] = default[name]
+  end
   return policy
 end
 
@@ -68,7 +70,8 @@ describe("default: a defect of the reference that it has not:", function()
   it("NaN is never the best, removes nothing, poisons nothing, and is logged", function()
     local run, results, plans = play(policy, { 0.5, 0.6, 0.6, NAN, 0.4, 0.7 })
     same({ true, true, true, false, false, true }, results)
-    same({ result = false, ledger = false, log = { "Epoch 4 is not the best: acc is nan, which is never better." } },
+    same({ result = false, ledger = false, reason = "acc is nan, which is never better",
+           log = { "Epoch 4 is not the best: acc is nan, which is never better." } },
          plans[4])
     same({ "Epoch 5 is not the best: acc 0.4000 does not beat 0.6000." }, plans[5].log)
     for _, name in ipairs(fake.file_names(run)) do assert.is_nil(name:find("nan", 1, true)) end
@@ -544,7 +547,7 @@ end)
 describe("default plan_save", function()
   it("gives the whole plan", function()
     local policy = bare()
-    same({ file = "model_epoch12.pth", aliases = { "model_latest.pth" }, retire = {}, extra = { epoch = 12, step = 1440 },
+    same({ file = "model_epoch12.pth", aliases = { "model_latest.pth" }, retire = {}, why = {}, extra = { epoch = 12, step = 1440 },
            log = { "Saved model_epoch12.pth." } },
          policy.plan_save(policy, fake.run { epoch = 12, step = 1440, metrics = { acc = 0.5 } }))
   end)
@@ -575,7 +578,7 @@ describe("default plan_save", function()
   it("rejects a name of what is not there", function()
     local policy = bare { name = "{epoch}-{f1}.pth" }
     assert.error_matches(function() policy.plan_save(policy, fake.run { epoch = 1 }) end,
-                         "name '{epoch}-{f1}.pth': this save has no epoch, step or metric 'f1'", 1, true)
+                         "name '{epoch}-{f1}.pth': this save has no epoch, step, metric or option 'f1'", 1, true)
   end)
 
   it("leaves aliases out, and the one that is the file itself", function()
@@ -633,10 +636,10 @@ describe("default keep", function()
     local policy = bare { keep = { hourly = 2 } }
     local run = fake.run {}
     for epoch = 1, 8 do
-      run.now, run.epoch = 1800 * epoch, epoch -- two saves an hour: 1 | 2 3 | 4 5 | 6 7 | 8
+      run.time, run.epoch = 1800 * epoch, epoch -- two saves an hour: 1 | 2 3 | 4 5 | 6 7 | 8
       fake.apply(run, policy.plan_save(policy, run), "save")
     end
-    files_of(run, "model_epoch5.pth", "model_epoch7.pth", "model_epoch8.pth", "model_latest.pth")
+    files_of(run, "model_epoch7.pth", "model_epoch8.pth", "model_latest.pth")
   end)
 
   it("keeps every so many steps", function()

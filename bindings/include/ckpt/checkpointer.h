@@ -45,6 +45,8 @@ typedef struct ckpt_checkpointer_options {
   uint64_t policy_steps;  /* Lua instructions of one policy call; 0: 50 million */
   void (*log)(void *user, ckpt_log_level level, const char *line); /* NULL: silent. `line` has no newline */
   void *log_user;
+  bool simulate;           /* saves are only played, in memory, beginning with what `dir` holds: nothing is written */
+  uint64_t simulate_bytes; /* the size of each new file then */
 } ckpt_checkpointer_options;
 
 /*
@@ -120,11 +122,33 @@ CKPT_API int64_t ckpt_next_epoch(const ckpt_checkpointer *cp);
 CKPT_API ckpt_status ckpt_set_metric(ckpt_checkpointer *cp, const char *name, double value, ckpt_error *err);
 CKPT_API void ckpt_set_step(ckpt_checkpointer *cp, int64_t step);
 
+/* The time that is told to the policy and written into the ledger, in seconds since 1970; INT64_MIN: the system's. */
+CKPT_API void ckpt_set_time(ckpt_checkpointer *cp, int64_t seconds);
+
 /* Sets run.options[key] for the policy ("copy_latest" = "false"); NULL takes it away. */
 CKPT_API ckpt_status ckpt_set_option(ckpt_checkpointer *cp, const char *key, const char *value, ckpt_error *err);
 
 /*
- * Saves as the policy says: a new file that is complete and durable before an alias moves or an old file goes.
+ * Asks for a save at the next ckpt_save whatever the policy's intervals (`when`) say. Async-signal-safe, also from
+ * another thread: it is what a SIGTERM or SIGUSR1 handler of the trainer calls. ckpt_save_requested is as cheap, for a
+ * loop that wants to leave early; the save that is made takes the request back.
+ */
+CKPT_API void ckpt_request_save(ckpt_checkpointer *cp);
+CKPT_API bool ckpt_save_requested(const ckpt_checkpointer *cp);
+
+/* The saves from now on are the run's last: the policy's `when` makes them unless it says final = false. */
+CKPT_API void ckpt_set_final(ckpt_checkpointer *cp, bool final);
+
+/*
+ * Whether ckpt_save would write now, at this epoch and the step that is set: to be asked before costly work (an
+ * evaluation, gathering shards). Reads no more than the ledger's date; false for ranks other than 0. A policy that
+ * fails says true, as ckpt_save would then write.
+ */
+CKPT_API ckpt_status ckpt_should_save(ckpt_checkpointer *cp, int64_t epoch, bool *due, ckpt_error *err);
+
+/*
+ * Saves as the policy says, if a save is due (`when` of the policy; else always): a new file that is complete and
+ * durable before an alias moves or an old file goes.
  * Ranks other than 0 do nothing. A failing policy is logged as a warning and the save made without it; an error of
  * the disk is returned, and every file and alias is then as it was.
  */

@@ -338,6 +338,12 @@ CKPT_API ckpt_status ckpt_tensor_cat(ckpt_tensor **out, size_t n, const ckpt_ten
 CKPT_API ckpt_status ckpt_tensor_stack(ckpt_tensor **out, size_t n, const ckpt_tensor *const *tensors, int dim,
                                        ckpt_error *err);
 
+/*
+ * The mean of n >= 1 tensors of one floating or complex dtype and one shape: summed and divided in float64, then
+ * rounded once to their dtype. Computed when its bytes are needed, with one source's bytes at hand at a time.
+ */
+CKPT_API ckpt_status ckpt_tensor_average(ckpt_tensor **out, size_t n, const ckpt_tensor *const *tensors, ckpt_error *err);
+
 /* A number of any dtype. */
 typedef enum ckpt_scalar_kind {
   CKPT_SCALAR_BOOL,

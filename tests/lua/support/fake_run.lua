@@ -162,18 +162,48 @@ function M.apply(run, plan, event)
   write(run, plan)
   if plan.ledger == false then return plan end
   table.insert(run.ledger, M.entry {
-    event = event, time = run.now or 0, epoch = run.epoch, step = run.step, file = plan.file,
-    bytes = plan.reuse and 0 or 100, best = event == "best" and plan.result or false,
+    event = event, time = run.time or 0, epoch = run.epoch, step = run.step, file = plan.file,
+    bytes = 100, best = event == "best" and plan.result or false,
     aliases = copy(plan.aliases or {}), retired = copy(plan.retire or {}), metrics = copy(run.metrics),
   })
   return plan
 end
 
+local function position(entry) return entry.epoch * 1000000 + (entry.step or 0) end
+
+-- run.last, by its definition: what is left of the ledger when each entry drops those that it goes behind.
+local function last_save(run)
+  local saves = {}
+  for _, entry in ipairs(run.ledger) do
+    if (entry.event == "save" or entry.event == "best") and entry.file then
+      while #saves > 0 and position(saves[#saves]) > position(entry) do table.remove(saves) end
+      saves[#saves + 1] = entry
+    end
+  end
+  while #saves > 0 and position(saves[#saves]) >= position(run) do table.remove(saves) end
+  local last = saves[#saves]
+  return last and { epoch = last.epoch, step = last.step, time = last.time }
+end
+
+-- ckpt_save: a plan that is carried out, or the reason why none was asked for.
+function M.save(policy, run)
+  run.last = last_save(run)
+  local due, why = policy.due(policy, run)
+  if not due then return { result = false, reason = why } end
+  return M.apply(run, policy.plan_save(policy, run), "save")
+end
+
+-- ckpt_save_best
+function M.save_best(policy, run)
+  run.last = last_save(run)
+  return M.apply(run, policy.plan_best(policy, run), "best")
+end
+
 -- One epoch of a trainer: metrics, save, save_best. Returns both plans.
 function M.epoch(policy, run, epoch, metrics)
   run.epoch, run.metrics = epoch, metrics
-  local saved = M.apply(run, policy.plan_save(policy, run), "save")
-  return saved, M.apply(run, policy.plan_best(policy, run), "best")
+  local saved = M.save(policy, run)
+  return saved, M.save_best(policy, run)
 end
 
 -- ---- comparing ----

@@ -1,0 +1,213 @@
+-- finish.lua: entries -> the plan: outputs, ties, collisions, what is missing and unused, expectations, marks.
+local operations = require "policies.rules.ops"
+local pattern = require "policies.rules.pattern"
+
+local M = {}
+
+-- ---- ties: outputs that are one tensor ----
+
+-- An expression as text, with sources of one view under one name.
+local function signature(expr, canonical)
+  if type(expr) == "string" then return canonical[expr] or expr end
+  local out = { operations.text(expr), "of" }
+  local of = expr.of
+  if type(of) == "string" or (of and not expr.many) then of = { of } end
+  for _, item in ipairs(of or {}) do out[#out + 1] = signature(item, canonical) end
+  return "(" .. table.concat(out, " ") .. ")"
+end
+
+-- Source name -> the first source of the same view, for those that have one.
+local function canonical_names(sources)
+  local first, names, any = {}, {}, false
+  for _, source in ipairs(sources) do
+    local identity = source.identity
+    if identity ~= nil and first[identity] then
+      names[source.name], any = first[identity], true
+      names[first[identity]] = first[identity]
+    elseif identity ~= nil then
+      first[identity] = source.name
+    end
+  end
+  return any and names or nil
+end
+
+local function find_ties(state, outputs)
+  local canonical = canonical_names(state.sources)
+  if not canonical then return end
+  local first = {}
+  for _, output in ipairs(outputs) do
+    local shared = output.from and canonical[output.from]
+    local text = shared and signature(output.expr, canonical)
+    if text and not output.tied_to then
+      output.tied_to = first[text]
+      first[text] = first[text] or output.to
+    end
+  end
+end
+
+-- ---- outputs ----
+
+local NONE = {}
+
+local function output_of(entry)
+  return { to = entry.key, expr = entry.expr, from = entry.from, sources = entry.sources or { entry.from },
+    ops = entry.ops and table.concat(entry.ops, " | ") or "", shape = entry.shape, dtype = entry.dtype,
+    rule = entry.rules and entry.rules[#entry.rules], rules = entry.rules or NONE }
+end
+
+local function rule_of(state, id)
+  for _, stage in ipairs(state.compiled.stages) do
+    for _, rule in ipairs(stage.rules) do
+      if rule.id == id then return rule end
+    end
+  end
+  return nil
+end
+
+local function collide(state, plan, a, b, entry)
+  local texts = {}
+  for i, output in ipairs { a, b } do
+    texts[i] = ("'%s'%s"):format(output.from or "nothing", output.rule and " (rule " .. output.rule .. ")" or "")
+  end
+  table.insert(plan.collisions, { to = a.to, sources = { a.from, b.from }, rules = { a.rule, b.rule } })
+  state.problem(entry.rule or rule_of(state, a.rule), b.from, "two results are named '%s': from %s and from %s", a.to,
+    texts[1], texts[2])
+end
+
+-- A name that a tie gives may be another result already: then both have the same bytes.
+local function place(state, plan, by_name, entry)
+  local output = output_of(entry)
+  local other = by_name[output.to]
+  if not other then
+    if entry.tied then output.tied_to = entry.tied.key end
+    plan.outputs[#plan.outputs + 1] = output
+    by_name[output.to] = output
+    return
+  end
+  if not (other.tied_to or entry.tied) then return collide(state, plan, other, output, entry) end
+  local owner = by_name[entry.tied and entry.tied.key or other.tied_to]
+  if other.tied_to and not entry.tied then -- the tie stood first: what was meant by it is this result
+    other.tied_to = nil
+    for field, value in pairs(output) do other[field] = value end
+  end
+  if owner and owner ~= other then owner.tied_to = output.to end
+  local a, b = owner and owner.from, other.from
+  if a and b and a ~= b then table.insert(state.checks, { a = a, b = b, rule = entry.rules[#entry.rules] }) end
+end
+
+local function add_outputs(state, plan)
+  local by_name = {}
+  for _, entry in ipairs(state.entries) do
+    if not (entry.broken and entry.tied) then place(state, plan, by_name, entry) end
+  end
+  find_ties(state, plan.outputs)
+end
+
+-- ---- what no rule took ----
+
+local function add_passed(state, plan)
+  for _, output in ipairs(plan.outputs) do
+    if #output.rules == 0 and output.from then
+      plan.passed[#plan.passed + 1] = output.from
+      if state.compiled.exact then
+        state.problem(nil, output.from, "no rule takes '%s', and the set is exact", output.from)
+      end
+    end
+  end
+end
+
+local function add_unfired(state, plan)
+  local all = state.compiled.expect.fired == "all"
+  for _, stage in ipairs(state.compiled.stages) do
+    for _, rule in ipairs(stage.rules) do
+      local off = rule.when and rule.when.off
+      if not state.fired[rule] and not off and rule.kind ~= "make" then
+        table.insert(plan.unfired, { rule = rule.id, file = rule.file, line = rule.line,
+          optional = rule.optional == true })
+        if rule.required or (all and not rule.optional) then
+          state.problem(rule, nil, "%s matches nothing", rule.patterns[1] and ("'%s'"):format(rule.patterns[1].text)
+            or "the rule")
+        end
+      end
+    end
+  end
+end
+
+-- ---- the target ----
+
+local function matches_any(list, name)
+  for _, p in ipairs(list) do
+    if pattern.match(p, name) then return true end
+  end
+  return false
+end
+
+local function add_target(state, plan)
+  local filled, used = {}, {}
+  for _, output in ipairs(plan.outputs) do
+    filled[output.to] = true
+    if not state.targets or state.targets[output.to] then
+      for _, from in ipairs(output.sources) do used[from] = true end
+    end
+  end
+  for _, target in ipairs(state.options.target or {}) do
+    if not filled[target.name] then plan.missing[#plan.missing + 1] = target.name end
+  end
+  for _, item in ipairs(plan.dropped) do used[item.from] = true end
+  for _, check in ipairs(plan.checks) do used[check.a], used[check.b] = true, true end
+  for _, source in ipairs(state.sources) do
+    if not used[source.name] then plan.unused[#plan.unused + 1] = source.name end
+  end
+end
+
+-- ---- expectations, marks ----
+
+local function check_list(state, allowed, list, what)
+  if not allowed then return end
+  for _, name in ipairs(list) do
+    if not matches_any(allowed, name) then state.problem(nil, name, what, name) end
+  end
+end
+
+local function check_expectations(state, plan)
+  local expect = state.compiled.expect
+  if expect.n_out and #plan.outputs ~= expect.n_out then
+    state.problem(nil, nil, "%d results, %d are expected", #plan.outputs, expect.n_out)
+  end
+  for _, output in ipairs(expect.forbid and #expect.forbid > 0 and plan.outputs or {}) do
+    if matches_any(expect.forbid, output.to) then
+      state.problem(nil, output.from, "'%s' is a name that no result may have", output.to)
+    end
+  end
+  if state.options.target then check_list(state, expect.missing, plan.missing, "nothing fills '%s'") end
+  check_list(state, expect.unused, plan.unused, "'%s' is not used")
+end
+
+local function check_marks(state, plan)
+  local names = {}
+  for name in pairs(state.compiled.mark or {}) do names[#names + 1] = name end
+  table.sort(names)
+  for _, name in ipairs(names) do
+    local text = tostring(state.compiled.mark[name])
+    plan.marks[name] = text
+    if (state.options.marks or {})[name] == text then
+      state.problem(nil, nil, "the file is marked '%s = %s': these rules have been applied to it already", name, text)
+    end
+  end
+end
+
+---@return ckpt.rules.Plan
+function M.plan(state)
+  local plan = { id = state.compiled.id, outputs = {}, dropped = state.dropped, passed = {}, unfired = {}, unused = {},
+    missing = {}, mismatched = state.mismatched or {}, collisions = {}, checks = state.checks, peeled = state.peeled,
+    marks = {}, problems = state.problems, lossy = {} }
+  add_outputs(state, plan)
+  add_passed(state, plan)
+  add_unfired(state, plan)
+  add_target(state, plan)
+  check_expectations(state, plan)
+  check_marks(state, plan)
+  return plan
+end
+
+return M
