@@ -31,7 +31,7 @@ typedef struct ckpt_machine {
   ckpt_limits limits; /* SIZE_MAX: none */
   size_t opcodes;
   size_t frame_end; /* of the frame that op lies in; 0 before the first */
-  bool loose; /* a value was filled after it had become part of another: heights say nothing */
+  bool loose;       /* a value was filled after it had become part of another: heights say nothing */
 } ckpt_machine;
 
 /* fail and at put "name+0xoffset: " before a message; push takes NULL as the failure of the builder that gave it. */

@@ -21,12 +21,7 @@
 #include "strmap.h"
 #include "zip_plain.h"
 
-enum {
-  MAX_RATIO = 1032 /* deflate's limit */,
-  DEFLATE_SLACK = 4096,
-  BLOCK = 1 << 18,
-  FORGET = 4096
-};
+enum { MAX_RATIO = 1032 /* deflate's limit */, DEFLATE_SLACK = 4096, BLOCK = 1 << 18, FORGET = 4096 };
 enum { END_SIZE = 22, END64_SIZE = 56, LOCATOR_SIZE = 20, CENTRAL_SIZE = 46, LOCAL_SIZE = 30, MAX_COMMENT = 65535 };
 enum { FLAG_ENCRYPTED = 0x0001, FLAG_PATCH = 0x0020, FLAG_STRONG = 0x0040, FLAG_MASKED = 0x2000 };
 enum { DOS_DIRECTORY = 0x10 };

@@ -25,7 +25,8 @@ typedef struct ckpt_zip_entry {
  * Opens the archive that fills bytes [offset, offset+size) of the mapping (a .distcp holds many). Retains the mapping.
  * CKPT_E_FORMAT: no PK\3\4 at `offset`. CKPT_E_CORRUPT: inconsistent, truncated, overlapping records, a second end
  * record, duplicate names (also such that differ only in ASCII case). CKPT_E_UNSUPPORTED: encrypted, unknown method.
- * CKPT_E_LIMIT: more entries than the mapping is trusted with. Messages name the record and the byte where they are known.
+ * CKPT_E_LIMIT: more entries than the mapping is trusted with. Messages name the record and the byte where they are
+ * known.
  */
 ckpt_status ckpt_zip_open(ckpt_zip **out, ckpt_mapping *map, size_t offset, size_t size, ckpt_error *err);
 

@@ -201,8 +201,8 @@ static const char *compare(const header *l, const header *c) {
   if (l->name_n != c->name_n || memcmp(l->name, c->name, c->name_n) != 0) return "its header has another name";
   if (l->flags != c->flags || l->method != c->method || l->time != c->time)
     return "its header has another method, time or flag than the directory";
-  bool same = same_or_later(l, l->crc, c->crc) && same_or_later(l, l->packed, c->packed) &&
-              same_or_later(l, l->size, c->size);
+  bool same =
+      same_or_later(l, l->crc, c->crc) && same_or_later(l, l->packed, c->packed) && same_or_later(l, l->size, c->size);
   return same ? NULL : "its header has another size or CRC-32 than the directory";
 }
 
@@ -242,8 +242,7 @@ static ckpt_status read_records(layout *p, ckpt_error *err) {
     last = central.offset;
     at += length;
   }
-  if (at != p->directory + p->directory_size)
-    return fail(p, at, "bytes of the directory that are no entry of it", err);
+  if (at != p->directory + p->directory_size) return fail(p, at, "bytes of the directory that are no entry of it", err);
   if (!sorted) qsort(p->extents, (size_t)p->n, sizeof *p->extents, by_place);
   return CKPT_OK;
 }

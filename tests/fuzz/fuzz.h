@@ -21,12 +21,12 @@ size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max, unsigned 
 /* libFuzzer's own mutations, for a part of an input. */
 size_t LLVMFuzzerMutate(uint8_t *data, size_t size, size_t max);
 
-#define CHECK(what)                                                       \
-  do {                                                                    \
-    if (!(what)) {                                                        \
+#define CHECK(what)                                                             \
+  do {                                                                          \
+    if (!(what)) {                                                              \
       fprintf(stderr, "%s:%d: does not hold: %s\n", __FILE__, __LINE__, #what); \
-      abort();                                                            \
-    }                                                                     \
+      abort();                                                                  \
+    }                                                                           \
   } while (0)
 
 /* Collects what is written, up to 16 MiB. */
@@ -62,8 +62,8 @@ static inline void fuzz_check_error(ckpt_status st, const ckpt_error *err) {
 /* What a file may be told to be, by whoever opens it. */
 static inline void fuzz_check_open(ckpt_status st, const ckpt_error *err) {
   fuzz_check_error(st, err);
-  CHECK(st == CKPT_OK || st == CKPT_E_FORMAT || st == CKPT_E_CORRUPT || st == CKPT_E_UNSUPPORTED || st == CKPT_E_LIMIT ||
-        st == CKPT_E_NOMEM || st == CKPT_E_NOTFOUND);
+  CHECK(st == CKPT_OK || st == CKPT_E_FORMAT || st == CKPT_E_CORRUPT || st == CKPT_E_UNSUPPORTED ||
+        st == CKPT_E_LIMIT || st == CKPT_E_NOMEM || st == CKPT_E_NOTFOUND);
 }
 
 /* Everything once: paths, kinds, the bytes of every tensor of moderate size. */
@@ -124,8 +124,8 @@ static inline void fuzz_meet_parts(fuzz_values *f, const ckpt_value *v) {
 }
 
 /*
- * Whether equality may fail after a copy: NaN is equal only to itself; items of sets and keys of dicts that Python would
- * not take (lists, objects) by identity only.
+ * Whether equality may fail after a copy: NaN is equal only to itself; items of sets and keys of dicts that Python
+ * would not take (lists, objects) by identity only.
  */
 static inline bool fuzz_is_odd(const ckpt_value *root) {
   fuzz_values f = {0};

@@ -1,7 +1,7 @@
 /*
  * MSan: yes
- * fuzz_pickle.c - the pickle machine alone: what it reads is written, read again and written again; both writings are the
- * same bytes, and the values are equal.
+ * fuzz_pickle.c - the pickle machine alone: what it reads is written, read again and written again; both writings are
+ * the same bytes, and the values are equal.
  */
 #include "pickle_edit.h"
 #include "pickle_read.h"

@@ -1,6 +1,6 @@
 /*
- * fuzz_pth.c - whole files of torch.save and torch.jit.save. What opens is used, verified, sanitized and written; what was
- * written opens, and has equal values.
+ * fuzz_pth.c - whole files of torch.save and torch.jit.save. What opens is used, verified, sanitized and written; what
+ * was written opens, and has equal values.
  */
 #include "pickle_edit.h"
 #include "pth.h"

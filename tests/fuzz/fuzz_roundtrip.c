@@ -53,7 +53,8 @@ static ckpt_status make_str(ckpt_value **out, maker *m) {
 static ckpt_status make_bytes(ckpt_value **out, maker *m, bool array) {
   const char *text;
   size_t n = take_text(&text, m);
-  return array ? ckpt_value_new_bytearray(out, m->doc, text, n, NULL) : ckpt_value_new_bytes(out, m->doc, text, n, NULL);
+  return array ? ckpt_value_new_bytearray(out, m->doc, text, n, NULL)
+               : ckpt_value_new_bytes(out, m->doc, text, n, NULL);
 }
 
 /* Of every dtype that can be made, with a view of it now and then. */

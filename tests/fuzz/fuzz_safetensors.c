@@ -1,6 +1,6 @@
 /*
- * fuzz_safetensors.c - safetensors files, and the index of a sharded set. What opens tiles the file: its tensors have as
- * many bytes as lie behind the header. Written again, it opens and is equal.
+ * fuzz_safetensors.c - safetensors files, and the index of a sharded set. What opens tiles the file: its tensors have
+ * as many bytes as lie behind the header. Written again, it opens and is equal.
  */
 #include "fuzz.h"
 #include "safetensors.h"

@@ -1,6 +1,6 @@
 /*
- * fuzz_zip.c - the container alone: what is accepted has records that lie apart and inside the file; what is accepted as
- * plain has, besides, no more bytes in records than the file has.
+ * fuzz_zip.c - the container alone: what is accepted has records that lie apart and inside the file; what is accepted
+ * as plain has, besides, no more bytes in records than the file has.
  */
 #include "zip_edit.h"
 #include "zip_strict.h"

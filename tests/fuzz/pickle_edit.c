@@ -27,30 +27,126 @@ static unsigned next(editor *e) { return e->state = e->state * 1103515245u + 123
 
 /* ---- snippets: what may be put in anywhere ---- */
 
-#define P(text) {(const uint8_t *)(text), sizeof(text) - 1}
-static const op snippets[] = {
-    P("N"), P("\x88"), P("\x89"), P("K\7"), P("M\1\2"), P("J\xff\xff\xff\xff"), P("\x8a\1\x80"), P("\x8a\x09\1\2\3\4\5\6\7\x08\x09"),
-    P("G\x3f\xf0\0\0\0\0\0\0"), P("G\x7f\xf8\0\0\0\0\0\0"), P("X\1\0\0\0a"), P("X\0\0\0\0"), P("X\2\0\0\0\xc3\xa9"), P("\x8c\1b"), P("C\2xy"), P("B\1\0\0\0z"),
-    P("U\1s"), P("U\1\xff"), P("T\2\0\0\0st"), P("Vtext\\u1234\n"), P("S'quoted\\x41'\n"), P("I12\n"), P("I01\n"), P("L-123456789012345678901L\n"), P("F1.5\n"),
-    P("\x96\2\0\0\0\0\0\0\0ba"), P("]"), P("}"), P(")"), P("\x8f"), P("("), P("(l"), P("(t"), P("(d"), P("(\x91"), P("a"), P("e"), P("s"), P("u"), P("\x90"),
-    P("t"), P("l"), P("d"), P("\x85"), P("\x86"), P("\x87"), P("\x91"), P("0"), P("1"), P("2"), P("q\0"), P("q\1"), P("q\2"), P("\x94"), P("h\0"), P("h\1"), P("h\2"),
-    P("r\3\0\0\0"), P("j\3\0\0\0"), P("p4\n"), P("g4\n"), P("cm\nC\n"), P("cbuiltins\nset\n"), P("cbuiltins\nfrozenset\n"), P("c__builtin__\nbytearray\n"),
-    P("ccollections\nOrderedDict\n"), P("ccollections\nCounter\n"), P("ccopyreg\n__newobj_ex__\n"), P("c_codecs\nencode\n"), P("cbuiltins\ngetattr\n"),
-    P("cbuiltins\ncomplex\n"), P("cnumpy\nndarray\n"), P("cnumpy.core.multiarray\n_reconstruct\n"), P("cnumpy.core.multiarray\nscalar\n"), P("cnumpy\ndtype\n"),
-    P("ctorch\nSize\n"), P("ctorch\ndevice\n"), P("ctorch\nfloat32\n"), P("ctorch\nuint16\n"), P("ctorch\nFloatStorage\n"), P("ctorch\nLongStorage\n"),
-    P("ctorch._utils\n_rebuild_tensor_v2\n"), P("ctorch._utils\n_rebuild_tensor_v3\n"), P("ctorch._utils\n_rebuild_parameter\n"), P("ctorch._utils\n_rebuild_qtensor\n"),
-    P("ctorch._utils\n_rebuild_sparse_tensor\n"), P("ctorch._tensor\n_rebuild_from_type_v2\n"), P("ctorch\nper_tensor_affine\n"), P("c__torch__\nM\n"),
-    P("R"), P("\x81"), P("b"), P("o"), P("im\nI\n"), P("}\x92"), P("X\1\0\0\0mX\1\0\0\0n\x93"), P("Q"), P("Pid\n"), P("\x80\4"), P("\x95\1\0\0\0\0\0\0\0"),
-    P("ccollections\nOrderedDict\n)R"), P("(X\7\0\0\0storagectorch\nFloatStorage\nX\1\0\0\0000X\3\0\0\0cpuK\4tQ"), P("K\2K\2\x86"), P("K\2K\1\x86"), P("K\0"),
-    P("K\4\x85"), P("K\1\x85"), P("c_codecs\nencode\nX\2\0\0\0\xc3\xa9X\6\0\0\0latin1\x86R"), P("cbuiltins\nset\n(K\1K\2l\x85R")};
+#define P(text) \
+  { (const uint8_t *)(text), sizeof(text) - 1 }
+static const op snippets[] = {P("N"),
+                              P("\x88"),
+                              P("\x89"),
+                              P("K\7"),
+                              P("M\1\2"),
+                              P("J\xff\xff\xff\xff"),
+                              P("\x8a\1\x80"),
+                              P("\x8a\x09\1\2\3\4\5\6\7\x08\x09"),
+                              P("G\x3f\xf0\0\0\0\0\0\0"),
+                              P("G\x7f\xf8\0\0\0\0\0\0"),
+                              P("X\1\0\0\0a"),
+                              P("X\0\0\0\0"),
+                              P("X\2\0\0\0\xc3\xa9"),
+                              P("\x8c\1b"),
+                              P("C\2xy"),
+                              P("B\1\0\0\0z"),
+                              P("U\1s"),
+                              P("U\1\xff"),
+                              P("T\2\0\0\0st"),
+                              P("Vtext\\u1234\n"),
+                              P("S'quoted\\x41'\n"),
+                              P("I12\n"),
+                              P("I01\n"),
+                              P("L-123456789012345678901L\n"),
+                              P("F1.5\n"),
+                              P("\x96\2\0\0\0\0\0\0\0ba"),
+                              P("]"),
+                              P("}"),
+                              P(")"),
+                              P("\x8f"),
+                              P("("),
+                              P("(l"),
+                              P("(t"),
+                              P("(d"),
+                              P("(\x91"),
+                              P("a"),
+                              P("e"),
+                              P("s"),
+                              P("u"),
+                              P("\x90"),
+                              P("t"),
+                              P("l"),
+                              P("d"),
+                              P("\x85"),
+                              P("\x86"),
+                              P("\x87"),
+                              P("\x91"),
+                              P("0"),
+                              P("1"),
+                              P("2"),
+                              P("q\0"),
+                              P("q\1"),
+                              P("q\2"),
+                              P("\x94"),
+                              P("h\0"),
+                              P("h\1"),
+                              P("h\2"),
+                              P("r\3\0\0\0"),
+                              P("j\3\0\0\0"),
+                              P("p4\n"),
+                              P("g4\n"),
+                              P("cm\nC\n"),
+                              P("cbuiltins\nset\n"),
+                              P("cbuiltins\nfrozenset\n"),
+                              P("c__builtin__\nbytearray\n"),
+                              P("ccollections\nOrderedDict\n"),
+                              P("ccollections\nCounter\n"),
+                              P("ccopyreg\n__newobj_ex__\n"),
+                              P("c_codecs\nencode\n"),
+                              P("cbuiltins\ngetattr\n"),
+                              P("cbuiltins\ncomplex\n"),
+                              P("cnumpy\nndarray\n"),
+                              P("cnumpy.core.multiarray\n_reconstruct\n"),
+                              P("cnumpy.core.multiarray\nscalar\n"),
+                              P("cnumpy\ndtype\n"),
+                              P("ctorch\nSize\n"),
+                              P("ctorch\ndevice\n"),
+                              P("ctorch\nfloat32\n"),
+                              P("ctorch\nuint16\n"),
+                              P("ctorch\nFloatStorage\n"),
+                              P("ctorch\nLongStorage\n"),
+                              P("ctorch._utils\n_rebuild_tensor_v2\n"),
+                              P("ctorch._utils\n_rebuild_tensor_v3\n"),
+                              P("ctorch._utils\n_rebuild_parameter\n"),
+                              P("ctorch._utils\n_rebuild_qtensor\n"),
+                              P("ctorch._utils\n_rebuild_sparse_tensor\n"),
+                              P("ctorch._tensor\n_rebuild_from_type_v2\n"),
+                              P("ctorch\nper_tensor_affine\n"),
+                              P("c__torch__\nM\n"),
+                              P("R"),
+                              P("\x81"),
+                              P("b"),
+                              P("o"),
+                              P("im\nI\n"),
+                              P("}\x92"),
+                              P("X\1\0\0\0mX\1\0\0\0n\x93"),
+                              P("Q"),
+                              P("Pid\n"),
+                              P("\x80\4"),
+                              P("\x95\1\0\0\0\0\0\0\0"),
+                              P("ccollections\nOrderedDict\n)R"),
+                              P("(X\7\0\0\0storagectorch\nFloatStorage\nX\1\0\0\0000X\3\0\0\0cpuK\4tQ"),
+                              P("K\2K\2\x86"),
+                              P("K\2K\1\x86"),
+                              P("K\0"),
+                              P("K\4\x85"),
+                              P("K\1\x85"),
+                              P("c_codecs\nencode\nX\2\0\0\0\xc3\xa9X\6\0\0\0latin1\x86R"),
+                              P("cbuiltins\nset\n(K\1K\2l\x85R")};
 
 /* ---- taking apart ---- */
 
 /* The extent of one opcode is what ckpt_pickle_extent makes of it with a STOP behind. */
 static size_t op_length(const uint8_t *data, size_t at, size_t size) {
-  static const uint8_t fixed[256] = {['J'] = 4, ['K'] = 1, ['M'] = 2, ['G'] = 8, ['h'] = 1, ['q'] = 1, ['j'] = 4, ['r'] = 4, [0x80] = 1, [0x82] = 1, [0x83] = 2,
-                                     [0x84] = 4, [0x95] = 8};
-  static const uint8_t counted[256] = {['T'] = 4, ['U'] = 1, ['X'] = 4, ['B'] = 4, ['C'] = 1, [0x8a] = 1, [0x8b] = 4, [0x8c] = 1, [0x8d] = 8, [0x8e] = 8, [0x96] = 8};
+  static const uint8_t fixed[256] = {['J'] = 4, ['K'] = 1,  ['M'] = 2,  ['G'] = 8,  ['h'] = 1,  ['q'] = 1, ['j'] = 4,
+                                     ['r'] = 4, [0x80] = 1, [0x82] = 1, [0x83] = 2, [0x84] = 4, [0x95] = 8};
+  static const uint8_t counted[256] = {['T'] = 4,  ['U'] = 1,  ['X'] = 4,  ['B'] = 4,  ['C'] = 1, [0x8a] = 1,
+                                       [0x8b] = 4, [0x8c] = 1, [0x8d] = 8, [0x8e] = 8, [0x96] = 8};
   uint8_t code = data[at];
   size_t left = size - at - 1;
   if (strchr("cFILPSVgpi", code) != NULL && code != 0) {
@@ -124,7 +220,9 @@ static void change(editor *e) {
 
 /* ---- running over kinds ---- */
 
-static uint8_t kind_at(const editor *e, size_t below) { return e->height > below ? e->stack[e->height - 1 - below] : MARK; }
+static uint8_t kind_at(const editor *e, size_t below) {
+  return e->height > below ? e->stack[e->height - 1 - below] : MARK;
+}
 
 /* Values above the topmost mark, or all there are. */
 static size_t above_mark(const editor *e) {
@@ -178,7 +276,9 @@ static bool get(editor *e, size_t index) {
   return index < MAX_MEMO && e->memo[index] != 0 && push(e, 0, (uint8_t)(e->memo[index] - 1));
 }
 
-static bool call(editor *e) { return kind_at(e, 0) == TUPLE && (kind_at(e, 1) == CLASS || kind_at(e, 1) == OBJECT) && push(e, 2, OBJECT); }
+static bool call(editor *e) {
+  return kind_at(e, 0) == TUPLE && (kind_at(e, 1) == CLASS || kind_at(e, 1) == OBJECT) && push(e, 2, OBJECT);
+}
 
 static bool pop(editor *e) {
   if (e->height == 0) return false;
@@ -215,7 +315,8 @@ static bool run(editor *e, const op *o) {
     case 'R':
     case 0x81: return call(e);
     case 0x92: return kind_at(e, 0) == DICT && kind_at(e, 1) == TUPLE && kind_at(e, 2) == CLASS && push(e, 3, OBJECT);
-    case 'o': return has_mark(e) && above_mark(e) > 0 && kind_at(e, above_mark(e) - 1) == CLASS && close_mark(e, OBJECT);
+    case 'o':
+      return has_mark(e) && above_mark(e) > 0 && kind_at(e, above_mark(e) - 1) == CLASS && close_mark(e, OBJECT);
     case 'i': return close_mark(e, OBJECT);
     case 'Q': return push(e, 1, OBJECT);
     case 'P': return push(e, 0, OBJECT);

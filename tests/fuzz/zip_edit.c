@@ -35,8 +35,8 @@ static void add(edit *e, const char *name, const uint8_t *bytes, size_t n) {
 
 static void copy_record(edit *e, size_t i) {
   static uint8_t bytes[MAX_PAYLOAD];
-  static const char *const names[] = {"data.pkl", "version", "byteorder", "data/0", "data/1", "constants.pkl",
-                                      "constants/0", "code/__torch__.py", ".data/version", "extra/a"};
+  static const char *const names[] = {"data.pkl",      "version",     "byteorder",         "data/0",        "data/1",
+                                      "constants.pkl", "constants/0", "code/__torch__.py", ".data/version", "extra/a"};
   unsigned char *read = NULL;
   const char *name = inner(ckpt_zip_entry_at(e->zip, i)->name);
   size_t n = (size_t)ckpt_zip_entry_at(e->zip, i)->size;

@@ -1,6 +1,6 @@
 /*
- * load.c - hostile_load [--free] [--lenient] [--records] FILE: does with a file what programs do with checkpoints: opens
- * it, walks it, digests every tensor, verifies it, sanitizes it, writes it anew (into nothing).
+ * load.c - hostile_load [--free] [--lenient] [--records] FILE: does with a file what programs do with checkpoints:
+ * opens it, walks it, digests every tensor, verifies it, sanitizes it, writes it anew (into nothing).
  *
  * It prints one line: stage, code, how much resident memory it took in KiB, byte, message; the stage is the one that
  * failed, or "done". --records prints instead, for each record of a zip file, its size, CRC-32 and name.
@@ -135,8 +135,7 @@ static ckpt_status sanitize(const ckpt_checkpoint *cp, ckpt_error *err) {
   ckpt_value *clean = NULL;
   ckpt_changes *changes = NULL;
   CKPT_TRY(ckpt_document_new(&doc, err));
-  ckpt_status st =
-      ckpt_value_sanitize(&clean, &changes, doc, ckpt_checkpoint_root(cp), CKPT_WEIGHTS_ONLY_2_6, err);
+  ckpt_status st = ckpt_value_sanitize(&clean, &changes, doc, ckpt_checkpoint_root(cp), CKPT_WEIGHTS_ONLY_2_6, err);
   bool nothing = st == CKPT_E_UNSUPPORTED; /* is left of it: the root itself is an opaque object */
   if (st == CKPT_OK) st = write_root(clean, err);
   ckpt_changes_free(changes);

@@ -1,11 +1,11 @@
 /*
- * mutate.c - hostile_mutate splice LOADS SEED...: every seed cut at every length, and each of its bytes overwritten by 00,
- * FF, itself^01 and itself^80; each result is opened, verified and walked. LOADS > 0 takes an even sample of about so
- * many. Meant for a build with AddressSanitizer and UBSan: what it looks for is a report of theirs, or a load that takes
- * longer than a second.
+ * mutate.c - hostile_mutate splice LOADS SEED...: every seed cut at every length, and each of its bytes overwritten by
+ * 00, FF, itself^01 and itself^80; each result is opened, verified and walked. LOADS > 0 takes an even sample of about
+ * so many. Meant for a build with AddressSanitizer and UBSan: what it looks for is a report of theirs, or a load that
+ * takes longer than a second.
  *
- * hostile_mutate flip STEP: a checkpoint of 64 KiB is written, and each of its bits flipped in turn (every STEPth). A load
- * either reports the flip or gives the values that were saved; anything else is a violation.
+ * hostile_mutate flip STEP: a checkpoint of 64 KiB is written, and each of its bits flipped in turn (every STEPth). A
+ * load either reports the flip or gives the values that were saved; anything else is a violation.
  *
  * Speaks TAP. All loads are from memory.
  */
@@ -130,7 +130,8 @@ static ckpt_status make_root(ckpt_value **root, ckpt_document *doc, ckpt_error *
     CKPT_TRY(ckpt_tensor_new(&t, i == 4 ? CKPT_I64 : CKPT_F32, 2, (const int64_t[]){i == 4 ? 12 : 60, 60}, err));
     CKPT_TRY(ckpt_tensor_data(&data, t, err));
     unsigned char *bytes = (unsigned char *)(uintptr_t)data;
-    for (size_t k = 0; k < (i == 4 ? 12 * 60 * 8 : 60 * 60 * 4); k++) bytes[k] = (unsigned char)(k * 2654435761u >> 13 ^ (unsigned)i * 71);
+    for (size_t k = 0; k < (i == 4 ? 12 * 60 * 8 : 60 * 60 * 4); k++)
+      bytes[k] = (unsigned char)(k * 2654435761u >> 13 ^ (unsigned)i * 71);
     ckpt_status st = ckpt_value_new_tensor(&v, doc, t, err);
     ckpt_tensor_release(t);
     CKPT_TRY(st);
@@ -172,8 +173,7 @@ static int flip_file(size_t step, const char *path) {
   ckpt_checkpoint *cp = NULL;
   ckpt_error err = {0};
   unsigned char *bytes = read_file(&n, path), *other = read_file(&n, path);
-  if (bytes == NULL || other == NULL ||
-      ckpt_checkpoint_open_memory(&cp, other, n, "m", &verify, &err) != CKPT_OK) {
+  if (bytes == NULL || other == NULL || ckpt_checkpoint_open_memory(&cp, other, n, "m", &verify, &err) != CKPT_OK) {
     printf("Bail out! %s\n", err.message);
     return 2;
   }
@@ -182,9 +182,10 @@ static int flip_file(size_t step, const char *path) {
   free(bytes);
   free(other);
   bool good = f.violations == 0 && f.reported > f.loads / 2;
-  printf("1..1\n%sok 1 - %zu flips in a checkpoint of %zu bytes: %zu reported, %zu change nothing that is loaded, "
-         "%zu unseen\n",
-         good ? "" : "not ", f.loads, n, f.reported, f.harmless, f.violations);
+  printf(
+      "1..1\n%sok 1 - %zu flips in a checkpoint of %zu bytes: %zu reported, %zu change nothing that is loaded, "
+      "%zu unseen\n",
+      good ? "" : "not ", f.loads, n, f.reported, f.harmless, f.violations);
   return good ? 0 : 1;
 }
 

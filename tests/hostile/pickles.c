@@ -1,6 +1,6 @@
 /*
- * pickles.c - hostile_pickles: reads pickles from standard input, each behind its length in 4 bytes, and says of each in
- * one line whether the pickle machine takes it: status and message. The other side of differential.py.
+ * pickles.c - hostile_pickles: reads pickles from standard input, each behind its length in 4 bytes, and says of each
+ * in one line whether the pickle machine takes it: status and message. The other side of differential.py.
  */
 #include <stdio.h>
 #include <stdlib.h>
