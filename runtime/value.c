@@ -256,7 +256,7 @@ bool ckpt_value_is_class(const ckpt_value *v, const char *module, const char *na
   if (v->kind != CKPT_CLASS) return false;
   const char *text = v->as.text.bytes; /* a name that ends early, by a NUL inside, is told by its length */
   size_t m = v->as.text.module;
-  return strncmp(text, module, m) == 0 && module[m] == '\0' && strcmp(text + m + 1, name) == 0 &&
+  return m == strlen(module) && memcmp(text, module, m) == 0 && strcmp(text + m + 1, name) == 0 &&
          strlen(name) == v->as.text.n - m - 1;
 }
 

@@ -273,8 +273,8 @@ static ckpt_status read_entry(ckpt_zip *z, size_t i, size_t *at, ckpt_error *err
   const unsigned char *p = z->base + *at;
   *at += (size_t)CENTRAL_SIZE + ckpt_le16(p + 28) + ckpt_le16(p + 30) + ckpt_le16(p + 32);
   if (*at > z->size) return refuse(z, z->size, st.name, CKPT_E_CORRUPT, "its directory entry is cut off", err);
-  add_name(z, i); /* libzip has refused equal ones */
-  return CKPT_OK;
+  if (add_name(z, i)) return CKPT_OK; /* libzip refuses equal ones unless it is told not to look */
+  return ckpt_fail(err, CKPT_E_CORRUPT, -1, "two records of the zip archive have the same name");
 }
 
 static void fold_case(char *to, const char *from, size_t n) {

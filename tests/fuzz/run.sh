@@ -36,7 +36,7 @@ dictionary() {
 fuzz_one() {
   local t=$1 dict; dict=$(dictionary "$t")
   TIMEFORMAT='cpu: %U %S'
-  { time "$F/asan/$t" -max_total_time="$TIME" -timeout=1 -rss_limit_mb=1024 -malloc_limit_mb=64 -max_len=16384 \
+  { time "$F/asan/$t" -max_total_time="$TIME" -timeout=10 -report_slow_units=2 -rss_limit_mb=1024 -malloc_limit_mb=64 -max_len=16384 \
       -print_final_stats=1 -entropic=0 -reload=0 ${dict:+-dict="$dict"} -artifact_prefix="$F/found/$t/" "$F/learnt/$t" "$F/seeds/$t"; } > "$F/$t.log" 2>&1
   echo "status: $?" >> "$F/$t.log"
 }

@@ -385,6 +385,7 @@ def pickle_values():
     bad_pickle("global-cut", "8.25", pickle(b"cos\nsystem"), text="")
     bad_pickle("global-bad-utf8", "8.25", pickle(b"c\xff\nx\n"), text="not UTF-8")
     ok("pickle-global-1mb", "8.25", pth(pickle(b"c" + b"m" * 1000000 + b"\nx\n")))
+    ok("pickle-global-nul", "8.25", pth(pickle(glob("\0", "x" * 200) + b")R" + glob("builtins\0" + "y" * 300, "set") + b")R\x86")))
     ok("pickle-global-spaces", "8.25", pth(pickle(b"ca b.c\n d e \n")))
     ok("pickle-global-empty", "8.25", pth(pickle(b"c\n\n")))
     ok("pickle-os-system", "8.25", pth(pickle(call("os", "system", s("touch /tmp/hostile-was-run")))))
