@@ -19,6 +19,7 @@ struct ckpt_mapping {
   size_t size;
   bool mapped;        /* to be unmapped by us */
   atomic_size_t used; /* bytes since the pages were last let go */
+  ckpt_trust trust;
 };
 
 static ckpt_status make(ckpt_mapping **out, const void *data, size_t size, bool mapped, ckpt_error *err) {
@@ -29,6 +30,7 @@ static ckpt_status make(ckpt_mapping **out, const void *data, size_t size, bool 
   m->size = size;
   m->mapped = mapped;
   atomic_init(&m->used, 0);
+  m->trust = ckpt_trust_of(NULL);
   *out = m;
   return CKPT_OK;
 }
@@ -96,6 +98,9 @@ void ckpt_mapping_used(ckpt_mapping *m, size_t n) {
   atomic_store_explicit(&m->used, 0, memory_order_relaxed);
   madvise((void *)(uintptr_t)m->data, m->size, MADV_DONTNEED);
 }
+
+void ckpt_mapping_set_trust(ckpt_mapping *m, const ckpt_trust *trust) { m->trust = *trust; }
+const ckpt_trust *ckpt_mapping_trust(const ckpt_mapping *m) { return &m->trust; }
 
 const unsigned char *ckpt_mapping_data(const ckpt_mapping *m) { return m->data; }
 size_t ckpt_mapping_size(const ckpt_mapping *m) { return m->size; }

@@ -4,7 +4,7 @@
 #ifndef CKPT_FILE_H
 #define CKPT_FILE_H
 
-#include "base.h"
+#include "trust.h"
 
 typedef struct ckpt_mapping ckpt_mapping;
 
@@ -22,6 +22,10 @@ ckpt_status ckpt_mapping_memory(ckpt_mapping **out, const void *data, size_t siz
 
 ckpt_mapping *ckpt_mapping_retain(ckpt_mapping *m);
 void ckpt_mapping_release(ckpt_mapping *m);
+/* How far the file is believed: the defaults, until it is set, which is before anybody reads. */
+void ckpt_mapping_set_trust(ckpt_mapping *m, const ckpt_trust *trust);
+const ckpt_trust *ckpt_mapping_trust(const ckpt_mapping *m);
+
 const unsigned char *ckpt_mapping_data(const ckpt_mapping *m);
 
 /*

@@ -31,6 +31,7 @@ static ckpt_status read_saved(ckpt_document **out, ckpt_archive *a, ckpt_error *
   if (i == SIZE_MAX) return ckpt_fail(err, CKPT_E_FORMAT, -1, "record '%s/data.pkl' is missing", a->prefix);
   CKPT_TRY(ckpt_archive_bytes(&bytes, &n, &heap, a, i, err));
   ckpt_status st = ckpt_document_make(&doc, ckpt_pickle_memory_limit(n), err);
+  if (st == CKPT_OK) ckpt_document_set_limits(doc, &ckpt_zip_trust(a->zip)->limits);
   if (st == CKPT_OK) st = read_pickle(doc, a, bytes, n, err);
   free(heap);
   if (st != CKPT_OK) {

@@ -8,6 +8,7 @@
 local batch = require "scripts.cli.batch"
 local casting = require "scripts.cli.casting"
 local ckpt = require "ckpt"
+local believe = require "scripts.cli.believe"
 local drop = require "scripts.cli.drop"
 local json = require "scripts.cli.json"
 local map_options = require "scripts.cli.map_options"
@@ -73,6 +74,7 @@ function M.declare(command)
   command:option("--metadata", "For a safetensors file or an index."):argname("KEY=VALUE"):count("*")
     :convert(run_dir.pair)
   command:option("--save", "Which of several saves in IN, from 1."):argname("N"):convert(save_number)
+  believe.declare(command)
   map_options.declare(command)
   map_options.declare_roundtrip(command)
   command:flag("--json", "One line of JSON for each file.")
@@ -318,7 +320,7 @@ end
 function M.perform(args)
   local cp, job, report, written, message, code
   local format = format_of(args)
-  cp, message, code = ckpt.open(args.input, { verify = true, save = args.save })
+  cp, message, code = ckpt.open(args.input, believe.options(args, { verify = true, save = args.save }))
   if not cp then return nil, message, code, args.input end
   if cp.saves > 1 and not args.save then
     return nil, ("%s holds %d saves: choose one with --save N"):format(args.input, cp.saves), "argument", args.input

@@ -25,7 +25,7 @@
 #include "run.h"
 #include "strmap.h"
 
-enum { SAVES = 9, WEIGHTS = 1500, MAX_OPS_ALL = 7, MAX_WHOLE = 32, MAX_ROUNDS = 64 };
+enum { SAVES = 9, WEIGHTS = 1500, MAX_OPS_ALL = 7, MAX_WHOLE = 32, MAX_ROUNDS = 640 };
 
 static const double accuracy[SAVES] = {.5, .6, .55, .7, .65, .7, .6, .8, .75};
 static const int epochs[SAVES] = {1, 2, 3, 4, 5, 6, 7, 7, 8}; /* epoch 7 is saved a second time */
