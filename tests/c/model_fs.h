@@ -223,13 +223,12 @@ static inline ssize_t model_pread(void *ctx, int fd, void *data, size_t size, of
   return pread(fd, data, size, at);
 }
 
-enum { MODEL_WRITE = 200 }; /* bytes at a time: the power may go in the middle of what was one write */
-
+/* Not more than a sector at a time: the power may go in the middle of what was one write. */
 static inline ssize_t model_write(void *ctx, int fd, const void *data, size_t size) {
   model_fs *fs = model_of(ctx);
   model_file *f = &fs->files[fs->fds[fd] - 1];
   size_t before = (fcntl(fd, F_GETFL) & O_APPEND) ? model_size(f) : (size_t)lseek(fd, 0, SEEK_CUR);
-  ssize_t n = write(fd, data, size < MODEL_WRITE ? size : MODEL_WRITE);
+  ssize_t n = write(fd, data, size < MODEL_SECTOR ? size : MODEL_SECTOR);
   if (n > 0) model_mark(f, before, (size_t)n);
   if (n > 0) model_changed(fs);
   return n;
@@ -253,122 +252,6 @@ static inline int model_fsync(void *ctx, int fd) {
 }
 
 static inline int model_fallocate(void *ctx, int fd, int mode, off_t at, off_t size) {
-  (void)ctx, (void)fd, (void)mode, (void)at, (void)size;
-  return 0;
-}
-
-static inline int model_ftruncate(void *ctx, int fd, off_t size) {
-  model_fs *fs = model_of(ctx);
-  int r = ftruncate(fd, size);
-  model_changed(fs);
-  return r;
-}
-
-static inline int model_clone(void *ctx, int to, int from) {
-  (void)ctx, (void)to, (void)from;
-  errno = EOPNOTSUPP;
-  return -1;
-}
-
-static inline int model_link(model_fs *fs, int file, const char *name) {
-  errno = EEXIST;
-  if (model_find(&fs->now, name) >= 0) return -1;
-  model_do(fs, "", name, file);
-  return 0;
-}
-
-static inline int model_link_fd(void *ctx, int fd, int dir, const char *name) {
-  (void)dir;
-  return model_link(model_of(ctx), model_of(ctx)->fds[fd] - 1, name);
-}
-
-static inline int model_linkat(void *ctx, int dir, const char *name, const char *other) {
-  model_fs *fs = model_of(ctx);
-  int i = model_find(&fs->now, name);
-  (void)dir;
-  errno = ENOENT;
-  return i < 0 ? -1 : model_link(fs, fs->now.at[i].file, other);
-}
-
-/* Two names of one file: nothing is done, and both stay. */
-static inline int model_renameat(void *ctx, int dir, const char *from, const char *to) {
-  model_fs *fs = model_of(ctx);
-  int i = model_find(&fs->now, from), j = model_find(&fs->now, to);
-  (void)dir;
-  errno = ENOENT;
-  if (i < 0) return -1;
-  if (j >= 0 && fs->now.at[i].file == fs->now.at[j].file) return 0;
-  model_do(fs, from, to, -1);
-  return 0;
-}
-
-static inline int model_unlinkat(void *ctx, int dir, const char *name) {
-  model_fs *fs = model_of(ctx);
-  (void)dir;
-  errno = ENOENT;
-  if (model_find(&fs->now, name) < 0) return -1;
-  model_do(fs, name, "", -1);
-  return 0;
-}
-
-static inline int model_mkdirat(void *ctx, int dir, const char *name, mode_t mode) {
-  (void)ctx, (void)dir, (void)name, (void)mode;
-  errno = EEXIST;
-  return -1;
-}
-
-static inline void model_stat(const model_fs *fs, int file, struct stat *st) {
-  *st = (struct stat){.st_mode = S_IFREG | 0600, .st_ino = (ino_t)file + 1, .st_nlink = 1};
-  st->st_size = (off_t)model_size(&fs->files[file]);
-}
-
-static inline int model_fstat(void *ctx, int fd, struct stat *st) {
-  model_fs *fs = model_of(ctx);
-  if (fs->fds[fd] <= 0) return fstat(fd, st);
-  model_stat(fs, fs->fds[fd] - 1, st);
-  return 0;
-}
-
-static inline int model_statat(void *ctx, int dir, const char *name, struct stat *st) {
-  model_fs *fs = model_of(ctx);
-  int i = model_find(&fs->now, name);
-  (void)dir;
-  errno = ENOENT;
-  if (i < 0) return -1;
-  model_stat(fs, fs->now.at[i].file, st);
-  return 0;
-}
-
-static inline int model_list(void *ctx, int dir, bool (*each)(void *arg, const char *name), void *arg) {
-  model_names names = model_of(ctx)->now;
-  (void)dir;
-  for (int i = 0; i < names.n; i++)
-    if (!each(arg, names.at[i].name)) break;
-  return 0;
-}
-
-static inline int model_flock(void *ctx, int fd) {
-  (void)ctx, (void)fd;
-  return 0;
-}
-
-static inline int model_lease(void *ctx, int fd) {
-  model_fs *fs = model_of(ctx);
-  errno = EAGAIN;
-  return fs->files[fs->fds[fd] - 1].opened == 1 ? 0 : -1;
-}
-
-static inline uint64_t model_next_random(uint64_t *state) { /* xorshift64* */
-  *state ^= *state >> 12, *state ^= *state << 25, *state ^= *state >> 27;
-  return *state * UINT64_C(2685821657736338717);
-}
-
-static inline ssize_t model_random(void *ctx, void *data, size_t size) {
-  uint64_t v = model_next_random(&model_of(ctx)->random);
-  memcpy(data, &v, size < sizeof v ? size : sizeof v);
-  return (ssize_t)size;
-}
-
   (void)ctx, (void)fd, (void)mode, (void)at, (void)size;
   return 0;
 }
