@@ -23,7 +23,7 @@ fi
 passed=0 failed=0 skipped=0
 # one NAME COMMAND...: runs a TAP program, counts its lines; a missing plan or a bad exit status is a failure.
 one() {
-  local name=$1 out=$log/out status ok bad skip plan; shift
+  local name=$1 out=$log/out status ok bad skip plan began=$SECONDS; shift
   "$@" > "$out" 2> "$log/err"; status=$?
   skip=$(grep -cE '^(not )?ok [0-9]+.*# *[Ss][Kk][Ii][Pp]' "$out") # cmocka says "not ok 7 # SKIP"
   ok=$(grep -E '^ok [0-9]+' "$out" | grep -ciE -v '# *skip'); bad=$(grep -E '^not ok [0-9]+' "$out" | grep -ciE -v '# *skip')
@@ -32,7 +32,7 @@ one() {
   if [ "$status" != 0 ] && [ "$bad" = 0 ]; then bad=1; fi
   if [ -z "$plan" ] || { [ "$plan" != 0 ] && [ $((ok + skip + bad)) -lt "$plan" ]; }; then bad=$((bad + 1)); fi
   passed=$((passed + ok)); failed=$((failed + bad)); skipped=$((skipped + skip))
-  printf '%-44s %4d passed %3d failed %3d skipped\n' "$name" "$ok" "$bad" "$skip"
+  printf '%-36s %4d passed %3d failed %3d skipped %5d s\n' "$name" "$ok" "$bad" "$skip" $((SECONDS - began))
   if [ "$bad" -gt 0 ]; then grep -vE '^ok ' "$out" | head -60; tail -60 "$log/err"; echo "(exit status $status)"; fi
 }
 
