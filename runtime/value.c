@@ -246,10 +246,9 @@ ckpt_tensor *ckpt_value_tensor(const ckpt_value *v) { return v->kind == CKPT_TEN
 
 bool ckpt_value_is_class(const ckpt_value *v, const char *module, const char *name) {
   if (v->kind != CKPT_CLASS) return false;
-  const char *text = v->as.text.bytes; /* a name that ends early, by a NUL inside, is told by its length */
-  size_t m = v->as.text.module;
-  return strncmp(text, module, m) == 0 && module[m] == '\0' && strcmp(text + m + 1, name) == 0 &&
-         strlen(name) == v->as.text.n - m - 1;
+  size_t m = strlen(module), n = strlen(name);
+  return v->as.text.module == m && v->as.text.n == m + 1 + n && memcmp(v->as.text.bytes, module, m) == 0 &&
+         memcmp(v->as.text.bytes + m + 1, name, n) == 0;
 }
 
 const char *ckpt_value_class_name(const ckpt_value *v, size_t *n) {
