@@ -27,10 +27,11 @@ override CFLAGS += -std=c11 -D_GNU_SOURCE $(WARNINGS) -fPIC -fvisibility=hidden 
                    -Iruntime/include -Ibindings/include -Iruntime -Ibindings $(LUA_CFLAGS)
 
 RUNTIME  := $(patsubst %.c,$(B)/obj/%.o,$(wildcard runtime/*.c))
-BINDINGS := $(patsubst %.c,$(B)/obj/%.o,$(filter-out bindings/main.c,$(wildcard bindings/*.c)))
+BINDINGS := $(patsubst %.c,$(B)/obj/%.o,$(filter-out bindings/main.c bindings/host%,$(wildcard bindings/*.c)))
 POLICIES := $(filter-out policies/types.lua,$(wildcard policies/*.lua policies/*/*.lua))
 SCRIPTS  := $(wildcard scripts/*.lua scripts/cli/*.lua)
 LUA_SHARE := /usr/share/lua/5.4
+HOST     := $(patsubst %.c,$(B)/obj/%.o,$(wildcard bindings/host*.c)) # of the executable alone
 LIBRARY  := $(RUNTIME) $(BINDINGS) $(B)/obj/embedded_policies.o
 TRAINER  := $(wildcard tests/trainer/*.c)
 C_TESTS  := $(patsubst tests/c/%.c,$(B)/tests/%,$(wildcard tests/c/test_*.c))
@@ -38,8 +39,9 @@ HEADERS  := runtime/include/ckpt/ckpt.h bindings/include/ckpt/checkpointer.h
 
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: all help deps run test test-c test-lua test-e2e check-graphs check-keeping lint format asan check-asan tsan check-tsan \
-        install uninstall check-install print-installed test-units bench bench-align clean
+.PHONY: all help deps run test test-c test-lua test-e2e check-graphs check-big check-keeping lint format asan check-asan \
+        tsan check-tsan install uninstall check-install print-installed test-units bench bench-align clean \
+        fuzz fuzzers fuzz-asan fuzz-msan fuzz-cov check-corpus fuzz-coverage check-splice check-flips
 
 all: $(B)/libckpt.a $(B)/$(SONAME) $(B)/libckpt.so $(B)/ckpt.so $(B)/ckpt $(B)/trainer $(B)/graphs
 
@@ -49,9 +51,13 @@ help:
 	@echo 'make run           the example: train on real digits, killed twice, resumed, best kept; then its checkpoints'
 	@echo 'make test          all tests'
 	@echo 'make check-graphs  N=10000 random object graphs each way between ckpt and Python, from seed SEED=1 on'
+	@echo 'make check-big     a state dict of BIG=10000 MB renamed, permuted and cast with less than 200 MB of memory'
 	@echo 'make check-keeping N=10000 random metric logs under random policies, from seed SEED=1 on'
 	@echo 'make lint          luacheck, clang-format, clang-tidy, cppcheck, headers alone under strict flags'
 	@echo 'make asan          everything under AddressSanitizer and UBSan in build/asan; make check-asan tests it'
+	@echo 'make fuzz          every fuzz target for TIME=60 seconds; TARGETS="fuzz_pickle ..." chooses, KEEP=1 keeps what was learnt'
+	@echo 'make check-corpus  seeds and corpus once through every target, under ASan+UBSan and MSan; fuzz-coverage measures it'
+	@echo 'make check-splice  seeds cut and overwritten at every byte, LOADS=100000 of them; check-flips: every bit of a file'
 	@echo 'make tsan          everything under ThreadSanitizer in build/tsan; make check-tsan tests what uses threads'
 	@echo 'make install       into prefix ($(prefix)), below DESTDIR; uninstall takes it away; check-install tests both'
 	@echo 'make bench         ours beside PyTorch and the raw limits of the machine; BENCH_PYTHON=..., BENCH_ARGS=--help'
@@ -106,7 +112,7 @@ $(B)/libckpt.so: $(B)/$(SONAME)
 $(B)/ckpt.so: $(LIBRARY)
 	$(CC) $(SANITIZE) $(LDFLAGS) -shared -Wl,-z,nodelete -o $@ $^ $(LIBS)
 
-$(B)/ckpt: $(B)/obj/bindings/main.o $(B)/obj/embedded_scripts.o $(B)/libckpt.a
+$(B)/ckpt: $(B)/obj/bindings/main.o $(HOST) $(B)/obj/embedded_scripts.o $(B)/libckpt.a
 	$(CC) $(SANITIZE) $(LDFLAGS) -Wl,-E -o $@ $^ $(LUA_LIBS) $(LIBS)
 
 $(B)/trainer: $(patsubst %.c,$(B)/obj/%.o,$(TRAINER)) $(B)/libckpt.a
@@ -132,6 +138,14 @@ check-graphs: $(B)/graphs $(B)/ckpt
 $(B)/graphs: $(patsubst %.c,$(B)/obj/%.o,$(wildcard tests/graphs/*.c)) $(B)/libckpt.a
 	$(CC) $(SANITIZE) $(LDFLAGS) -o $@ $^ $(LIBS)
 
+BIG ?= 10000
+check-big: $(B)/ckpt
+	@CKPT_TOP=$(CURDIR) CKPT=$(abspath $(B))/ckpt bash tests/big/check_big.sh $(BIG)
+
+# Hostile files: what load.c does with each is what its table says (tests/hostile, run by tests/e2e/hostile.sh).
+$(B)/hostile_%: $(B)/obj/tests/hostile/%.o $(B)/libckpt.a
+	$(CC) $(SANITIZE) $(LDFLAGS) -o $@ $^ $(LIBS)
+
 test-c: $(C_TESTS)
 
 # Flags that one test needs stand in its first line: // LDFLAGS: ...
@@ -147,9 +161,58 @@ asan:
 check-asan: asan
 	@B=$(B)/asan SANITIZED=1 SANITIZE='$(ASAN)' bash tests/run.sh c lua e2e
 
+# ---- fuzzing: every tests/fuzz/fuzz_*.c is a target, any other .c there but replay.c is a part of all ----
+
+FUZZERS    := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
+FUZZ_PARTS := $(filter-out tests/fuzz/fuzz_%.c tests/fuzz/replay.c,$(wildcard tests/fuzz/*.c))
+FUZZ_MAIN  ?= tests/fuzz/replay.c
+FUZZ_ASAN  := -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
+FUZZ_MSAN  := -fsanitize=memory -fsanitize-memory-track-origins -fno-omit-frame-pointer
+FUZZ_COV   := -fprofile-instr-generate -fcoverage-mapping
+FUZZ_MAKE   = $(MAKE) --no-print-directory CC=clang CFLAGS='-O2 -g'
+TIME       ?= 60
+JOBS       ?= 1
+
+# Called with B, SANITIZE and FUZZ_LINK of one of the builds below.
+fuzzers: $(addprefix $(B)/,$(FUZZERS))
+$(B)/fuzz_%: $(B)/obj/tests/fuzz/fuzz_%.o $(patsubst %.c,$(B)/obj/%.o,$(FUZZ_PARTS) $(FUZZ_MAIN)) $(B)/libckpt.a
+	$(CC) $(SANITIZE) $(FUZZ_LINK) -o $@ $^ $(LUA_LIBS) $(LIBS)
+
+fuzz-asan:
+	+@$(FUZZ_MAKE) B=$(B)/fuzz/asan SANITIZE='$(FUZZ_ASAN)' FUZZ_LINK=-fsanitize=fuzzer FUZZ_MAIN= fuzzers
+fuzz-msan:
+	+@$(FUZZ_MAKE) B=$(B)/fuzz/msan SANITIZE='$(FUZZ_MSAN)' fuzzers
+fuzz-cov:
+	+@$(FUZZ_MAKE) B=$(B)/fuzz/cov SANITIZE='$(FUZZ_COV)' fuzzers
+
+fuzz: fuzz-asan
+	@F=$(B)/fuzz TIME=$(TIME) JOBS=$(JOBS) bash tests/fuzz/run.sh fuzz
+check-corpus: fuzz-asan fuzz-msan
+	@F=$(B)/fuzz bash tests/fuzz/run.sh replay
+fuzz-coverage: fuzz-cov
+	@F=$(B)/fuzz bash tests/fuzz/run.sh coverage
+
+$(B)/fuzz/asan/hostile_mutate: fuzz-asan
+	+@$(FUZZ_MAKE) B=$(B)/fuzz/asan SANITIZE='$(FUZZ_ASAN)' $@
+
+# T12: seeds cut and overwritten, under sanitizers; LOADS=0 takes every cut and every byte. T9: bit flips, every FLIPth.
+SEEDS := $(addprefix tests/data/,old/bare_protocol0.pkl old/bare_protocol2.pkl old/bare_protocol5.pkl old/inline_protocol2.pkl \
+           old/legacy_protocol0.pth old/legacy_protocol4.pth old/two_saves.pth old/python2.pth old/views.pth old/tar.pth \
+           safetensors/names.safetensors safetensors/dtypes.safetensors safetensors/metadata.safetensors values.pth module.pth \
+           inside_quantized.pth inside_numpy.pth inside_objects.pth inside_devices.pth dcp/sharded.pth safetensors/dtypes.pth \
+           inside_torch.pth inside_numpy1.pth inside_numpy5.pth optdigits.pth)
+LOADS ?= 0
+FLIP  ?= 1
+check-splice: $(B)/fuzz/asan/hostile_mutate
+	$(B)/fuzz/asan/hostile_mutate splice $(LOADS) $(SEEDS)
+
+check-flips: $(B)/hostile_mutate
+	@mkdir -p $(B)/fuzz
+	$(B)/hostile_mutate flip $(FLIP) $(B)/fuzz/flip.pth
+
 # The C tests that use threads, and what saves and loads in threads, under ThreadSanitizer.
 TSAN    := -fsanitize=thread -fno-omit-frame-pointer
-THREADS := test_parallel test_stream test_zip_read test_tensor test_lazy test_save test_publish test_publish_faults test_pth
+THREADS := test_parallel test_direct test_zip_read test_tensor test_lazy test_save test_publish test_publish_faults test_pth
 tsan:
 	@$(MAKE) --no-print-directory B=$(B)/tsan SANITIZE='$(TSAN)' all
 

@@ -7,7 +7,11 @@
 #include <stdlib.h>
 #include <time.h>
 
-#include "run.h"
+#include "load_report.h"
+
+#define POLICY_MEMORY ((size_t)256 << 20)
+#define LOAD_STEPS UINT64_C(1000000000)
+#define LOAD_DEADLINE 60000
 
 void ckpt_log(const ckpt_checkpointer *cp, ckpt_log_level level, const char *format, ...) {
   char line[1024];
@@ -68,7 +72,14 @@ static char *directory_of(const char *path) {
 static ckpt_status open_policy(ckpt_checkpointer *cp, const ckpt_checkpointer_options *o, ckpt_error *err) {
   char *base = directory_of(cp->policy);
   if (base == NULL) return ckpt_fail_nomem(err, strlen(cp->policy) + 1);
-  ckpt_sandbox_options so = {o->policy_memory, o->policy_steps, base, ckpt_embedded_files, policy_print, cp};
+  ckpt_sandbox_options so = {.memory_limit = o->policy_memory != 0 ? o->policy_memory : POLICY_MEMORY,
+                             .budget = {o->policy_steps, o->policy_deadline},
+                             .base_dir = base,
+                             .embedded = ckpt_embedded_files,
+                             .print = policy_print,
+                             .user = cp};
+  cp->load_budget = (ckpt_sandbox_budget){o->policy_load_steps != 0 ? o->policy_load_steps : LOAD_STEPS,
+                                          o->policy_load_deadline != 0 ? o->policy_load_deadline : LOAD_DEADLINE};
   ckpt_status st = ckpt_sandbox_new(&cp->sandbox, &so, err);
   free(base);
   if (st == CKPT_OK) st = ckpt_open_policy_library(cp->sandbox, err);
@@ -126,6 +137,7 @@ ckpt_status ckpt_checkpointer_open_io(ckpt_checkpointer **out, const ckpt_checkp
   cp->rank = options->rank;
   cp->log = options->log;
   cp->log_user = options->log_user;
+  cp->async_memory = options->async_memory;
   cp->next_epoch = 1;
   cp->step = cp->epoch = cp->clock = cp->now = INT64_MIN;
   atomic_init(&cp->requested, false);
@@ -141,6 +153,7 @@ ckpt_status ckpt_checkpointer_open_io(ckpt_checkpointer **out, const ckpt_checkp
 
 void ckpt_checkpointer_close(ckpt_checkpointer *cp) {
   if (cp == NULL) return;
+  ckpt_async_free(cp);
   ckpt_sandbox_free(cp->sandbox);
   ckpt_dir_close(cp->dir);
   ckpt_model_free(cp->model);
@@ -150,14 +163,13 @@ void ckpt_checkpointer_close(ckpt_checkpointer *cp) {
   ckpt_slots_free(cp);
   ckpt_strings_free(&cp->option_names);
   ckpt_strings_free(&cp->option_values);
-  ckpt_strings_free(&cp->missing);
-  ckpt_strings_free(&cp->unexpected);
-  ckpt_strings_free(&cp->mismatched);
+  ckpt_load_record_free(cp->record);
+  ckpt_strings_free(&cp->told);
   for (size_t i = 0; i < cp->n_metrics; i++) free(cp->metrics[i].name);
   free(cp->metrics);
   free(cp->metric_epochs);
-  free(cp->loaded);
   free(cp->path);
+  free(cp->rules_path);
   free(cp->policy);
   free(cp->weights);
   free(cp);
@@ -208,6 +220,35 @@ void ckpt_begin_epoch(ckpt_checkpointer *cp, int64_t epoch) {
     cp->metric_epochs[kept++] = epoch;
   }
   cp->n_metrics = kept;
+}
+
+static const char *option(const ckpt_checkpointer *cp, const char *key) {
+  for (size_t i = 0; i < cp->option_names.n; i++)
+    if (strcmp(cp->option_names.items[i], key) == 0) return cp->option_values.items[i];
+  return NULL;
+}
+
+/* A name in maps/ has no suffix. */
+static const char *rule_file(const ckpt_checkpointer *cp) {
+  const char *map = option(cp, "map");
+  size_t n = map == NULL ? 0 : strlen(map);
+  return n > 4 && strcmp(map + n - 4, ".lua") == 0 ? map : NULL;
+}
+
+ckpt_status ckpt_read_rules(ckpt_checkpointer *cp, ckpt_error *err) {
+  const char *path = rule_file(cp);
+  if (path == NULL || (cp->rules_path != NULL && strcmp(path, cp->rules_path) == 0)) return CKPT_OK;
+  char *copy = strdup(path);
+  if (copy == NULL) return ckpt_fail_nomem(err, strlen(path) + 1);
+  ckpt_status st = ckpt_sandbox_load(&cp->rules_ref, cp->sandbox, path, err);
+  if (st == CKPT_E_NOTFOUND) ckpt_fail(err, st, -1, "%s: there is no such rule file", path);
+  if (st != CKPT_OK) {
+    free(copy);
+    return st;
+  }
+  free(cp->rules_path);
+  cp->rules_path = copy;
+  return CKPT_OK;
 }
 
 static void remove_option(ckpt_checkpointer *cp, size_t i) {

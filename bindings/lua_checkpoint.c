@@ -9,7 +9,20 @@
 
 static ckpt_checkpoint *check_checkpoint(lua_State *L) { return ckpt_lua_check_box(L, 1, CKPT_T_CHECKPOINT); }
 
-/* { verify = bool, save = 1.. }, at argument 2 */
+/* { depth = 1.., ... }: the table on top of the stack */
+static void check_limits(lua_State *L, ckpt_limits *limits) {
+  static const char *const names[] = {"depth", "opcodes", "memo", "entries", "header"};
+  size_t *const fields[] = {&limits->depth, &limits->opcodes, &limits->memo, &limits->entries, &limits->header};
+  for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+    if (lua_getfield(L, -1, names[i]) != LUA_TNIL) {
+      luaL_argcheck(L, lua_isinteger(L, -1) && lua_tointeger(L, -1) >= 1, 2, "limits must be integers from 1 on");
+      *fields[i] = (size_t)lua_tointeger(L, -1);
+    }
+    lua_pop(L, 1);
+  }
+}
+
+/* { verify = bool, save = 1.., lenient = bool, limits = {...} }, at argument 2 */
 static ckpt_open_options check_open_options(lua_State *L) {
   ckpt_open_options options = {.verify = false};
   if (!lua_istable(L, 2)) return options;
@@ -19,11 +32,14 @@ static ckpt_open_options check_open_options(lua_State *L) {
     luaL_argcheck(L, lua_isinteger(L, -1) && lua_tointeger(L, -1) >= 1, 2, "save must be an integer from 1 on");
     options.save = (size_t)lua_tointeger(L, -1) - 1;
   }
-  lua_pop(L, 2);
+  lua_getfield(L, 2, "lenient");
+  options.lenient = lua_toboolean(L, -1);
+  if (lua_getfield(L, 2, "limits") == LUA_TTABLE) check_limits(L, &options.limits);
+  lua_pop(L, 4);
   return options;
 }
 
-/* ckpt.open(path [, { verify = bool, save = n }]) */
+/* ckpt.open(path [, { verify = bool, save = n, lenient = bool, limits = {...} }]) */
 static int module_open(lua_State *L) {
   ckpt_error err;
   const char *path = ckpt_lua_check_text(L, 1);

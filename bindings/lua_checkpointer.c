@@ -73,6 +73,9 @@ static int new_checkpointer(lua_State *L) {
                                  .rank = (int)integer_field(L, "rank"),
                                  .policy_memory = (size_t)integer_field(L, "policy_memory"),
                                  .policy_steps = (uint64_t)integer_field(L, "policy_steps"),
+                                 .policy_deadline = (uint64_t)integer_field(L, "policy_deadline"),
+                                 .policy_load_steps = (uint64_t)integer_field(L, "policy_load_steps"),
+                                 .policy_load_deadline = (uint64_t)integer_field(L, "policy_load_deadline"),
                                  .log = keep_line};
   lua_getfield(L, 1, "auto_resume");
   o.auto_resume = lua_isnil(L, -1) || lua_toboolean(L, -1);
@@ -173,26 +176,15 @@ static int set_step(lua_State *L) {
 
 /* ---- load and save ---- */
 
-static void push_report(lua_State *L, const ckpt_load_report *r) {
-  static const char *const modes[] = {"scratch", "pretrain", "resume"};
-  lua_newtable(L);
-  lua_pushstring(L, modes[r->mode]);
-  lua_setfield(L, -2, "mode");
-  lua_pushstring(L, r->path);
-  lua_setfield(L, -2, "path");
-  lua_pushinteger(L, (lua_Integer)r->matched);
-  lua_setfield(L, -2, "matched");
-  ckpt_lua_set_list(L, "missing", r->missing, r->n_missing);
-  ckpt_lua_set_list(L, "unexpected", r->unexpected, r->n_unexpected);
-  ckpt_lua_set_list(L, "mismatched", r->mismatched, r->n_mismatched);
-}
-
+/* cp:load() -> report; or nil, message, code and, where the contract is not met, the report */
 static int load(lua_State *L) {
   ckpt_error err;
   ckpt_load_report report;
-  if (ckpt_load(check(L)->cp, &report, &err) != CKPT_OK) return ckpt_lua_fail(L, &err);
-  push_report(L, &report);
-  return 1;
+  ckpt_status st = ckpt_load(check(L)->cp, &report, &err);
+  int n = st == CKPT_OK ? 0 : ckpt_lua_fail(L, &err);
+  if (st != CKPT_OK && report.n_entries == 0) return n;
+  ckpt_lua_push_report(L, &report);
+  return n + 1;
 }
 
 /* cp:save(epoch) -> true, and whether a file was written; or nil, message, code */
@@ -213,6 +205,28 @@ static int save_best(lua_State *L) {
     return ckpt_lua_fail(L, &err);
   lua_pushboolean(L, improved);
   return 1;
+}
+
+/* cp:save_async(epoch) -> true */
+static int save_async(lua_State *L) {
+  ckpt_error err;
+  return fail_or_true(L, ckpt_save_async(check(L)->cp, ckpt_lua_check_integer(L, 2), &err), &err);
+}
+
+/* cp:save_best_async(epoch) -> improved */
+static int save_best_async(lua_State *L) {
+  ckpt_error err;
+  bool improved = false;
+  if (ckpt_save_best_async(check(L)->cp, ckpt_lua_check_integer(L, 2), &improved, &err) != CKPT_OK)
+    return ckpt_lua_fail(L, &err);
+  lua_pushboolean(L, improved);
+  return 1;
+}
+
+/* cp:wait() -> true */
+static int wait_all(lua_State *L) {
+  ckpt_error err;
+  return fail_or_true(L, ckpt_wait(check(L)->cp, &err), &err);
 }
 
 static int next_epoch(lua_State *L) {
@@ -243,6 +257,9 @@ void ckpt_lua_open_checkpointer(lua_State *L) {
                                      {"load", load},
                                      {"save", save},
                                      {"save_best", save_best},
+                                     {"save_async", save_async},
+                                     {"save_best_async", save_best_async},
+                                     {"wait", wait_all},
                                      {"next_epoch", next_epoch},
                                      {"log", take_log},
                                      {"plan_load", ckpt_lua_plan_load},

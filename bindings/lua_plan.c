@@ -10,24 +10,20 @@
 
 typedef struct answer {
   ckpt_checkpointer *cp; /* kept alive by the first argument */
-  ckpt_checkpoint *source;
-  char *path;
-  ckpt_candidate chosen; /* its file is owned where there is a source */
-  ckpt_load_plan load;
+  ckpt_load_record *load;
   ckpt_save_plan save;
   ckpt_run_view view;
   ckpt_strings rows; /* file and reasons, alternately */
+  char *text;        /* a further word of the answer */
 } answer;
 
 static int answer_gc(lua_State *L) {
   answer *a = luaL_checkudata(L, 1, ANSWER);
-  ckpt_load_plan_free(&a->load);
+  ckpt_load_record_free(a->load);
   ckpt_save_plan_free(&a->save);
   ckpt_run_view_free(&a->view);
   ckpt_strings_free(&a->rows);
-  if (a->source != NULL) free(a->chosen.file);
-  ckpt_checkpoint_close(a->source);
-  free(a->path);
+  free(a->text);
   *a = (answer){0};
   return 0;
 }
@@ -56,44 +52,31 @@ void ckpt_lua_set_list(lua_State *L, const char *field, const char *const *items
 
 /* ---- load ---- */
 
-/* A load plan as a table; what the policy planned, not yet compared with the arrays. */
-static void push_load_plan(lua_State *L, const ckpt_load_plan *p) {
-  lua_newtable(L);
+/* What the policy planned, beside the report of it. `fault`: why a load would fail, NULL where it would not. */
+static void push_load_plan(lua_State *L, const ckpt_load_plan *p, const char *fault) {
   lua_pushstring(L, p->refuse);
   lua_setfield(L, -2, "refuse");
+  lua_pushstring(L, fault);
+  lua_setfield(L, -2, "fault");
+  lua_pushstring(L, p->contract);
+  lua_setfield(L, -2, "contract");
   lua_pushstring(L, p->select);
   lua_setfield(L, -2, "select");
   lua_pushstring(L, p->optimizer);
   lua_setfield(L, -2, "optimizer");
-  lua_createtable(L, (int)p->n_assign, 0);
-  for (size_t i = 0; i < p->n_assign; i++) {
-    lua_createtable(L, 0, 3);
-    lua_pushstring(L, p->assign[i].to);
-    lua_setfield(L, -2, "to");
-    lua_pushstring(L, p->assign[i].from);
-    lua_setfield(L, -2, "from");
-    lua_pushinteger(L, (lua_Integer)p->assign[i].n_ops);
-    lua_setfield(L, -2, "ops");
-    lua_rawseti(L, -2, (lua_Integer)i + 1);
-  }
-  lua_setfield(L, -2, "assign");
-  ckpt_lua_set_list(L, "mismatched", (const char *const *)p->mismatched.items, p->mismatched.n);
   ckpt_lua_set_list(L, "log", (const char *const *)p->log.items, p->log.n);
 }
 
 int ckpt_lua_plan_load(lua_State *L) {
   ckpt_error err;
   answer *a = new_answer(L);
-  ckpt_status st = ckpt_choose_source(&a->source, &a->path, &a->chosen, a->cp, &err);
-  if (st != CKPT_OK) return ckpt_lua_fail(L, &err);
-  const char *mode = a->source == NULL ? "scratch" : a->chosen.resume ? "resume" : "pretrain";
-  st = ckpt_plan_load(&a->load, a->cp, a->source, a->chosen.file, a->path, mode, &err);
-  if (st != CKPT_OK) return ckpt_lua_fail(L, &err);
-  push_load_plan(L, &a->load);
-  lua_pushstring(L, mode);
-  lua_setfield(L, -2, "mode");
-  lua_pushstring(L, a->path);
-  lua_setfield(L, -2, "path");
+  ckpt_status st = ckpt_load_run(&a->load, a->cp, true, &err);
+  if (a->load == NULL) return ckpt_lua_fail(L, &err);
+  const ckpt_load_plan *p = &a->load->plan;
+  ckpt_load_report report = ckpt_load_record_view(a->load);
+  if (st == CKPT_E_POLICY) return ckpt_lua_fail(L, &err);
+  ckpt_lua_push_report(L, &report);
+  push_load_plan(L, p, st == CKPT_OK || p->refuse != NULL ? NULL : err.message);
   return 1;
 }
 
@@ -140,9 +123,9 @@ int ckpt_lua_due(lua_State *L) {
   ckpt_begin_call(a->cp);
   ckpt_begin_epoch(a->cp, ckpt_lua_check_integer(L, 2));
   a->cp->signal = ckpt_save_requested(a->cp);
-  if (ckpt_ask_due(&due, &a->path, a->cp, &err) != CKPT_OK) return ckpt_lua_fail(L, &err);
+  if (ckpt_ask_due(&due, &a->text, a->cp, &err) != CKPT_OK) return ckpt_lua_fail(L, &err);
   lua_pushboolean(L, due);
-  lua_pushstring(L, a->path);
+  lua_pushstring(L, a->text);
   return 2;
 }
 
@@ -150,9 +133,9 @@ int ckpt_lua_prune(lua_State *L) {
   ckpt_error err;
   lua_settop(L, 2);
   answer *a = new_answer(L);
-  if (ckpt_prune(&a->save, &a->path, a->cp, lua_toboolean(L, 2), &err) != CKPT_OK) return ckpt_lua_fail(L, &err);
+  if (ckpt_prune(&a->save, &a->text, a->cp, lua_toboolean(L, 2), &err) != CKPT_OK) return ckpt_lua_fail(L, &err);
   push_save_plan(L, &a->save);
-  lua_pushstring(L, a->path);
+  lua_pushstring(L, a->text);
   lua_setfield(L, -2, "spared");
   return 1;
 }

@@ -7,20 +7,27 @@
 
 static const char live_key = 0;
 
-static lua_Integer *live_count(lua_State *L) {
+typedef struct boxes {
+  lua_Integer live;
+  ckpt_lua_meter meter;
+} boxes;
+
+static boxes *boxes_of(lua_State *L) {
   if (lua_rawgetp(L, LUA_REGISTRYINDEX, &live_key) != LUA_TUSERDATA) {
     lua_pop(L, 1);
-    lua_Integer *count = lua_newuserdatauv(L, sizeof *count, 0);
-    *count = 0;
+    boxes *made = lua_newuserdatauv(L, sizeof *made, 0);
+    *made = (boxes){0};
     lua_pushvalue(L, -1);
     lua_rawsetp(L, LUA_REGISTRYINDEX, &live_key);
   }
-  lua_Integer *count = lua_touserdata(L, -1);
+  boxes *all = lua_touserdata(L, -1);
   lua_pop(L, 1); /* the registry keeps it */
-  return count;
+  return all;
 }
 
-lua_Integer ckpt_lua_live(lua_State *L) { return *live_count(L); }
+lua_Integer ckpt_lua_live(lua_State *L) { return boxes_of(L)->live; }
+
+void ckpt_lua_set_meter(lua_State *L, const ckpt_lua_meter *meter) { boxes_of(L)->meter = *meter; }
 
 /* ---- types and boxes ---- */
 
@@ -57,16 +64,26 @@ void ckpt_lua_set_fields(lua_State *L, const char *type, const char *const *name
 
 typedef struct box {
   void *object; /* first: a box is also a void ** */
-  lua_Integer *live;
+  boxes *all;
+  size_t held; /* memory of the object that the meter knows of */
 } box;
 
 void **ckpt_lua_new_box(lua_State *L, const char *type) {
-  lua_Integer *live = live_count(L);
+  enum { OBJECT_BYTES = 256 }; /* about what a tensor without data takes */
+  boxes *all = boxes_of(L);
   box *b = lua_newuserdatauv(L, sizeof *b, 1);
-  *b = (box){NULL, live};
+  *b = (box){NULL, all, 0};
+  ++all->live;
   luaL_setmetatable(L, type);
-  ++*live;
+  ckpt_lua_hold(L, -1, OBJECT_BYTES);
   return &b->object;
+}
+
+void ckpt_lua_hold(lua_State *L, int index, size_t bytes) {
+  box *b = lua_touserdata(L, index);
+  if (b->all == NULL || b->all->meter.hold == NULL) return;
+  b->all->meter.hold(L, bytes);
+  b->held += bytes;
 }
 
 void *ckpt_lua_check_box(lua_State *L, int index, const char *type) {
@@ -79,8 +96,10 @@ void *ckpt_lua_take_box(lua_State *L, const char *type) {
   box *b = luaL_checkudata(L, 1, type);
   void *object = b->object;
   b->object = NULL;
-  if (b->live != NULL) --*b->live;
-  b->live = NULL;
+  if (b->all == NULL) return object;
+  --b->all->live;
+  if (b->held > 0) b->all->meter.unhold(b->all->meter.user, b->held);
+  *b = (box){0};
   return object;
 }
 
@@ -127,7 +146,7 @@ int ckpt_lua_check_dims(lua_State *L, int index, int64_t *dims, int max) {
 }
 
 void ckpt_lua_open_types(lua_State *L) {
-  live_count(L);
+  boxes_of(L);
   ckpt_lua_open_tensor(L);
   ckpt_lua_open_state_dict(L);
   ckpt_lua_open_value(L);

@@ -46,6 +46,22 @@ void *ckpt_lua_check_box(lua_State *L, int index, const char *type);
 /* Takes the object out of the box for __gc; NULL if it is empty already. */
 void *ckpt_lua_take_box(lua_State *L, const char *type);
 
+/*
+ * Memory of objects is not Lua's. A host that limits a state counts it with these: hold may raise, unhold not. Without
+ * them (the zero of the type) nothing is counted.
+ */
+typedef struct ckpt_lua_meter {
+  void (*hold)(lua_State *L, size_t bytes);
+  void (*unhold)(void *user, size_t bytes);
+  void *user;
+} ckpt_lua_meter;
+
+/* To be set before the first box is made. */
+void ckpt_lua_set_meter(lua_State *L, const ckpt_lua_meter *meter);
+
+/* Counts bytes for the box at `index` until it is emptied. Raises where the host refuses them. */
+void ckpt_lua_hold(lua_State *L, int index, size_t bytes);
+
 /* Boxes of this state that hold something. */
 lua_Integer ckpt_lua_live(lua_State *L);
 

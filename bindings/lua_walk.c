@@ -115,7 +115,7 @@ static ckpt_status answer(void *context, ckpt_tensor **t, const char *path, ckpt
   }
   if (m->drop[m->next])
     *t = NULL;
-  else if (m->to[m->next] != NULL)
+  else if (m->to[m->next] != NULL && m->to[m->next] != *t) /* the tensor itself is no change: nobody would release it */
     *t = ckpt_tensor_retain(m->to[m->next]);
   m->next++;
   return CKPT_OK;

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "embed.h"
+#include "host.h"
 #include "lua_types.h"
 
 extern const struct ckpt_embedded ckpt_embedded_scripts[];
@@ -121,7 +122,8 @@ static int run(lua_State *L) {
   lua_pushliteral(L, "scripts.main");
   lua_call(L, 1, 1);
   lua_getglobal(L, "arg");
-  lua_call(L, 1, 1);
+  ckpt_lua_push_host(L);
+  lua_call(L, 2, 1);
   s->status = (int)luaL_optinteger(L, -1, 0);
   return 0;
 }

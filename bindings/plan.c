@@ -1,14 +1,14 @@
 /*
- * plan.c - asks the policy and turns its tables into C structures. Everything that a table can get wrong is found here,
- * with the name of the field, before anything acts on it.
+ * plan.c - asks the policy and turns its tables into C structures (a load plan's in plan_load.c). Everything that a
+ * table can get wrong is found here, with the name of the field, before anything acts on it.
  *
  * Inside the gate C owns nothing: what is built hangs on the structure that the caller frees.
  */
-#include <lauxlib.h>
 #include <stdlib.h>
 
 #include "lua_types.h"
-#include "run.h"
+#include "plan_read.h"
+#include "value.h"
 
 typedef struct question {
   ckpt_checkpointer *cp;
@@ -20,82 +20,14 @@ typedef struct question {
   ckpt_error err;
 } question;
 
-/* ---- reading fields: the plan is at index 1 of a fresh stack ---- */
-
-static void must(lua_State *L, ckpt_status st, const ckpt_error *err) {
-  if (st != CKPT_OK) luaL_error(L, "%s", err->message);
-}
-
-static int nonsense(lua_State *L, const char *field, const char *expected) {
-  return luaL_error(L, "the plan's '%s' must be %s, not %s", field, expected, luaL_typename(L, -1));
-}
-
-static char *copy_string(lua_State *L, const char *field) {
-  size_t n;
-  if (lua_type(L, -1) != LUA_TSTRING) nonsense(L, field, "a string");
-  const char *s = lua_tolstring(L, -1, &n);
-  if (memchr(s, '\0', n) != NULL) luaL_error(L, "the plan's '%s' holds a NUL byte", field);
-  char *copy = strdup(s);
-  if (copy == NULL) luaL_error(L, "out of memory");
-  return copy;
-}
-
-/* t[field] as a string of the plan's own; nil (or false) is NULL. */
-static void read_string(lua_State *L, int t, const char *field, char **out) {
-  lua_getfield(L, t, field);
-  if (lua_toboolean(L, -1)) *out = copy_string(L, field);
-  lua_pop(L, 1);
-}
-
-static bool read_bool(lua_State *L, int t, const char *field, bool otherwise) {
-  lua_getfield(L, t, field);
-  if (!lua_isnil(L, -1) && !lua_isboolean(L, -1)) nonsense(L, field, "true or false");
-  bool b = lua_isnil(L, -1) ? otherwise : lua_toboolean(L, -1);
-  lua_pop(L, 1);
-  return b;
-}
-
-/* t[field] on the top as a list; its length, 0 for nil. The caller pops it. */
-static lua_Integer enter_list(lua_State *L, int t, const char *field) {
-  lua_getfield(L, t, field);
-  if (lua_isnil(L, -1)) return 0;
-  if (!lua_istable(L, -1)) nonsense(L, field, "a list");
-  return (lua_Integer)lua_rawlen(L, -1);
-}
-
-static void read_strings(question *q, lua_State *L, int t, const char *field, ckpt_strings *out) {
-  lua_Integer n = enter_list(L, t, field);
-  for (lua_Integer i = 1; i <= n; i++) {
-    lua_rawgeti(L, -1, i);
-    if (lua_type(L, -1) != LUA_TSTRING) nonsense(L, field, "a list of strings");
-    must(L, ckpt_strings_add(out, lua_tostring(L, -1), strlen(lua_tostring(L, -1)), &q->err), &q->err);
-    lua_pop(L, 1);
-  }
-  lua_pop(L, 1);
-}
-
-/* Grows an array of a plan by one zeroed item and gives its address. */
-static void *grow(lua_State *L, void **items, size_t *n, size_t *capacity, size_t size) {
-  if (*n == *capacity) {
-    size_t more = *capacity == 0 ? 16 : *capacity * 2;
-    void *bigger = realloc(*items, more * size);
-    if (bigger == NULL) luaL_error(L, "out of memory");
-    *items = bigger;
-    *capacity = more;
-  }
-  void *item = (char *)*items + (*n)++ * size;
-  memset(item, 0, size);
-  return item;
-}
-
 /* ---- candidates ---- */
 
 static void read_candidate(lua_State *L, ckpt_candidates *out) {
   int t = lua_gettop(L);
   if (!lua_istable(L, t)) luaL_error(L, "a candidate must be a table { file =, mode = }");
-  ckpt_candidate *c = grow(L, (void **)&out->items, &out->n, &out->capacity, sizeof *c);
-  read_string(L, t, "file", &c->file);
-  c->must = read_bool(L, t, "must", false);
+  ckpt_candidate *c = ckpt_plan_grow(L, (void **)&out->items, &out->n, &out->capacity, sizeof *c);
+  ckpt_plan_string(L, t, "file", &c->file);
+  c->must = ckpt_plan_bool(L, t, "must", false);
   lua_getfield(L, t, "mode");
   const char *mode = lua_tostring(L, -1);
   c->resume = mode != NULL && strcmp(mode, "resume") == 0;
@@ -113,121 +45,30 @@ static void read_candidates(question *q, lua_State *L) {
   }
 }
 
-/* ---- load plan ---- */
-
-static int64_t list_integer(lua_State *L, int t, lua_Integer i, const char *what) {
-  lua_rawgeti(L, t, i);
-  if (!lua_isinteger(L, -1)) luaL_error(L, "%s must be an integer", what);
-  int64_t v = lua_tointeger(L, -1);
-  lua_pop(L, 1);
-  return v;
-}
-
-/* { "index_select", dim, { 2, 1, 0 } } */
-static void read_op(lua_State *L, ckpt_assignment *a, ckpt_op *op) {
-  int t = lua_gettop(L);
-  if (!lua_istable(L, t)) luaL_error(L, "an operation must be a table { name, ... }");
-  lua_rawgeti(L, t, 1);
-  const char *name = lua_tostring(L, -1);
-  if (name == NULL || strcmp(name, "index_select") != 0)
-    luaL_error(L, "assignment to '%s': '%s' is no known operation; known: index_select", a->to,
-               name == NULL ? "?" : name);
-  int64_t dim = list_integer(L, t, 2, "the dimension of index_select");
-  if (dim < 0 || dim >= CKPT_MAX_DIMS) luaL_error(L, "index_select on dimension %I", (lua_Integer)dim);
-  op->dim = (int)dim;
-  lua_rawgeti(L, t, 3);
-  if (!lua_istable(L, -1)) luaL_error(L, "index_select takes a list of indices");
-  op->n = lua_rawlen(L, -1);
-  op->index = calloc(op->n + 1, sizeof *op->index);
-  if (op->index == NULL) luaL_error(L, "out of memory");
-  for (size_t i = 0; i < op->n; i++) op->index[i] = list_integer(L, lua_gettop(L), (lua_Integer)i + 1, "an index");
-  lua_settop(L, t);
-}
-
-static void read_ops(lua_State *L, int t, ckpt_assignment *a) {
-  lua_Integer n = enter_list(L, t, "ops");
-  a->ops = n == 0 ? NULL : calloc((size_t)n, sizeof *a->ops);
-  if (n > 0 && a->ops == NULL) luaL_error(L, "out of memory");
-  for (lua_Integer i = 1; i <= n; i++) {
-    lua_rawgeti(L, -1, i);
-    read_op(L, a, &a->ops[a->n_ops++]);
-    lua_pop(L, 1);
-  }
-  lua_pop(L, 1);
-}
-
-static void read_assignments(lua_State *L, int plan, ckpt_load_plan *out) {
-  lua_Integer n = enter_list(L, plan, "assign");
-  for (lua_Integer i = 1; i <= n; i++) {
-    lua_rawgeti(L, -1, i);
-    int t = lua_gettop(L);
-    if (!lua_istable(L, t)) luaL_error(L, "an assignment must be a table { to =, from = }");
-    ckpt_assignment *a = grow(L, (void **)&out->assign, &out->n_assign, &out->assign_capacity, sizeof *a);
-    read_string(L, t, "to", &a->to);
-    read_string(L, t, "from", &a->from);
-    if (a->to == NULL || a->from == NULL) luaL_error(L, "an assignment must have 'to' and 'from'");
-    read_ops(L, t, a);
-    lua_pop(L, 1);
-  }
-  lua_pop(L, 1);
-}
-
-static void read_group_sources(lua_State *L, int plan, ckpt_load_plan *out) {
-  lua_Integer n = enter_list(L, plan, "values");
-  for (lua_Integer i = 1; i <= n; i++) {
-    lua_rawgeti(L, -1, i);
-    int t = lua_gettop(L);
-    if (!lua_istable(L, t)) luaL_error(L, "an entry of 'values' must be a table { group =, from = }");
-    ckpt_group_source *g = grow(L, (void **)&out->values, &out->n_values, &out->value_capacity, sizeof *g);
-    read_string(L, t, "group", &g->group);
-    read_string(L, t, "from", &g->from);
-    if (g->group == NULL || g->from == NULL) luaL_error(L, "an entry of 'values' must have 'group' and 'from'");
-    lua_pop(L, 1);
-  }
-  lua_pop(L, 1);
-}
-
-static void read_load_plan(question *q, lua_State *L) {
-  ckpt_load_plan *out = q->plan;
-  int plan = lua_gettop(L);
-  if (!lua_istable(L, plan)) luaL_error(L, "plan_load must return a table, not %s", luaL_typename(L, plan));
-  read_string(L, plan, "select", &out->select);
-  read_string(L, plan, "optimizer", &out->optimizer);
-  read_string(L, plan, "refuse", &out->refuse);
-  read_assignments(L, plan, out);
-  read_group_sources(L, plan, out);
-  read_strings(q, L, plan, "mismatched", &out->mismatched);
-  read_strings(q, L, plan, "log", &out->log);
-  lua_getfield(L, plan, "next_epoch");
-  if (!lua_isnil(L, -1) && !lua_isinteger(L, -1)) nonsense(L, "next_epoch", "an integer");
-  out->has_next_epoch = lua_isinteger(L, -1);
-  out->next_epoch = lua_tointeger(L, -1);
-}
-
 /* ---- save plan ---- */
 
 static void check_name(question *q, lua_State *L, const char *name) {
-  if (name != NULL) must(L, ckpt_name_check(name, &q->err), &q->err);
+  if (name != NULL) ckpt_plan_must(L, ckpt_name_check(name, &q->err), &q->err);
   if (name != NULL && strcmp(name, CKPT_LEDGER_NAME) == 0) luaL_error(L, "'%s' is the run's ledger", name);
 }
 
 static void read_setting(lua_State *L, ckpt_save_plan *out, ckpt_slot *slot) {
-  ckpt_setting *s = grow(L, (void **)&out->set, &out->n_set, &out->set_capacity, sizeof *s);
+  ckpt_setting *s = ckpt_plan_grow(L, (void **)&out->set, &out->n_set, &out->set_capacity, sizeof *s);
   s->slot = slot;
   switch (slot->kind) {
     case CKPT_SLOT_INT:
-      if (!lua_isinteger(L, -1)) nonsense(L, slot->path, "an integer");
+      if (!lua_isinteger(L, -1)) ckpt_plan_nonsense(L, slot->path, "an integer");
       s->integer = lua_tointeger(L, -1);
       break;
     case CKPT_SLOT_DOUBLE:
-      if (lua_type(L, -1) != LUA_TNUMBER) nonsense(L, slot->path, "a number");
+      if (lua_type(L, -1) != LUA_TNUMBER) ckpt_plan_nonsense(L, slot->path, "a number");
       s->number = lua_tonumber(L, -1);
       break;
     case CKPT_SLOT_BOOL:
-      if (!lua_isboolean(L, -1)) nonsense(L, slot->path, "true or false");
+      if (!lua_isboolean(L, -1)) ckpt_plan_nonsense(L, slot->path, "true or false");
       s->boolean = lua_toboolean(L, -1);
       break;
-    default: s->string = copy_string(L, slot->path);
+    default: s->string = ckpt_plan_copy(L, slot->path);
   }
 }
 
@@ -256,7 +97,7 @@ static void read_settings(question *q, lua_State *L, int plan, ckpt_save_plan *o
     lua_pop(L, 1);
     return;
   }
-  if (!lua_istable(L, -1)) nonsense(L, "set", "a table of groups");
+  if (!lua_istable(L, -1)) ckpt_plan_nonsense(L, "set", "a table of groups");
   int set = lua_gettop(L);
   for (size_t i = 0; i < q->cp->n_slots; i++) {
     if (q->cp->slots[i]->kind == CKPT_SLOT_TENSOR) continue;
@@ -270,8 +111,9 @@ static void read_settings(question *q, lua_State *L, int plan, ckpt_save_plan *o
 static void read_extra(question *q, lua_State *L, int plan, ckpt_save_plan *out) {
   lua_getfield(L, plan, "extra");
   if (!lua_isnil(L, -1)) {
-    if (!lua_istable(L, -1)) nonsense(L, "extra", "a table");
-    must(L, ckpt_document_new(&out->extra, &q->err), &q->err);
+    if (!lua_istable(L, -1)) ckpt_plan_nonsense(L, "extra", "a table");
+    size_t limit = ckpt_sandbox_expect_document(L);
+    ckpt_plan_must(L, ckpt_document_make(&out->extra, limit, &q->err), &q->err);
     ckpt_value *root = ckpt_lua_to_value(L, -1, out->extra);
     if (ckpt_value_kind(root) != CKPT_DICT && ckpt_value_count(root) > 0)
       luaL_error(L, "the plan's 'extra' must be a dict");
@@ -300,19 +142,21 @@ static void read_save_plan(question *q, lua_State *L) {
   ckpt_save_plan *out = q->plan;
   int plan = lua_gettop(L);
   if (!lua_istable(L, plan)) luaL_error(L, "%s must return a table, not %s", q->function, luaL_typename(L, plan));
-  read_string(L, plan, "file", &out->file);
-  read_string(L, plan, "reason", &out->reason);
-  out->reuse = read_bool(L, plan, "reuse", false);
-  out->result = read_bool(L, plan, "result", false);
-  out->no_ledger = !read_bool(L, plan, "ledger", true);
-  read_strings(q, L, plan, "aliases", &out->aliases);
-  read_strings(q, L, plan, "retire", &out->retire);
-  read_strings(q, L, plan, "why", &out->why);
-  read_strings(q, L, plan, "log", &out->log);
+  ckpt_plan_string(L, plan, "file", &out->file);
+  ckpt_plan_string(L, plan, "reason", &out->reason);
+  out->reuse = ckpt_plan_bool(L, plan, "reuse", false);
+  out->async = ckpt_plan_bool(L, plan, "async", false);
+  out->recycle = ckpt_plan_bool(L, plan, "recycle", false);
+  out->result = ckpt_plan_bool(L, plan, "result", false);
+  out->no_ledger = !ckpt_plan_bool(L, plan, "ledger", true);
+  ckpt_plan_strings(L, plan, "aliases", &out->aliases);
+  ckpt_plan_strings(L, plan, "retire", &out->retire);
+  ckpt_plan_strings(L, plan, "why", &out->why);
+  ckpt_plan_strings(L, plan, "log", &out->log);
   lua_getfield(L, plan, "parts");
   out->all_parts = lua_isnil(L, -1);
   lua_pop(L, 1);
-  read_strings(q, L, plan, "parts", &out->parts);
+  ckpt_plan_strings(L, plan, "parts", &out->parts);
   read_settings(q, L, plan, out);
   read_extra(q, L, plan, out);
   check_save_plan(q, L, out);
@@ -343,7 +187,7 @@ static int ask_load(lua_State *L) {
   ckpt_push_run(L, q->cp, &q->view);
   ckpt_push_source(L, q->source, q->file, q->path, q->mode);
   lua_call(L, 3, 1);
-  read_load_plan(q, L);
+  ckpt_plan_read_load(L, q->plan);
   return 0;
 }
 
@@ -357,8 +201,10 @@ static int ask_save(lua_State *L) {
 }
 
 static ckpt_status ask(question *q, lua_CFunction how, ckpt_error *err) {
+  CKPT_TRY(ckpt_read_rules(q->cp, err));
   CKPT_TRY(ckpt_run_view_read(&q->view, q->cp, err));
-  ckpt_status st = ckpt_sandbox_call(q->cp->sandbox, how, q, err);
+  const ckpt_sandbox_budget *budget = how == ask_load ? &q->cp->load_budget : NULL;
+  ckpt_status st = ckpt_sandbox_call_with(q->cp->sandbox, budget, how, q, err);
   ckpt_close_source(ckpt_sandbox_state(q->cp->sandbox));
   ckpt_run_view_free(&q->view);
   return st;
@@ -405,28 +251,6 @@ void ckpt_candidates_free(ckpt_candidates *c) {
   for (size_t i = 0; i < c->n; i++) free(c->items[i].file);
   free(c->items);
   *c = (ckpt_candidates){0};
-}
-
-void ckpt_load_plan_free(ckpt_load_plan *p) {
-  for (size_t i = 0; i < p->n_assign; i++) {
-    ckpt_assignment *a = &p->assign[i];
-    for (size_t k = 0; k < a->n_ops; k++) free(a->ops[k].index);
-    free(a->ops);
-    free(a->to);
-    free(a->from);
-  }
-  for (size_t i = 0; i < p->n_values; i++) {
-    free(p->values[i].group);
-    free(p->values[i].from);
-  }
-  free(p->assign);
-  free(p->values);
-  free(p->select);
-  free(p->optimizer);
-  free(p->refuse);
-  ckpt_strings_free(&p->mismatched);
-  ckpt_strings_free(&p->log);
-  *p = (ckpt_load_plan){0};
 }
 
 void ckpt_save_plan_free(ckpt_save_plan *p) {

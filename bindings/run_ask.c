@@ -20,6 +20,7 @@ typedef struct question {
 } question;
 
 static void add(question *q, lua_State *L, ckpt_strings *list, const char *text) {
+  ckpt_sandbox_copy_out(L, strlen(text) + sizeof(char *));
   if (ckpt_strings_add(list, text, strlen(text), &q->err) != CKPT_OK) luaL_error(L, "%s", q->err.message);
 }
 
@@ -74,6 +75,7 @@ static const char *push_joined(lua_State *L, const char *function) {
   if (!lua_istable(L, reasons)) luaL_error(L, "%s: the reasons of a file must be a list", function);
   luaL_buffinit(L, &b);
   for (lua_Integer k = 1, n = (lua_Integer)lua_rawlen(L, reasons); k <= n; k++) {
+    ckpt_sandbox_charge(L, 1);
     if (k > 1) luaL_addstring(&b, ", ");
     lua_rawgeti(L, reasons, k);
     if (!lua_isstring(L, -1)) luaL_error(L, "%s: a reason must be a string, not %s", function, luaL_typename(L, -1));

@@ -1,9 +1,10 @@
 /*
  * run_document.c - what a save holds, built from the bound slots. Tensors are the trainer's own arrays.
  *
- *   model       name -> tensor
- *   optimizer   PyTorch's: {"state": {index: {slot: tensor}}, "param_groups": [{"lr": ..., "param_names": [...],
- * "params": [...]}]} others      paths joined by dots become nested dicts
+ *   model      name -> tensor; so is any group of the model's names (a moving average)
+ *   optimizer  PyTorch's: {"state": {index: {slot: tensor}},
+ *                          "param_groups": [{"lr": ..., "param_names": [...], "params": [...]}]}
+ *   others     paths joined by dots become nested dicts
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,7 +19,7 @@ typedef struct builder {
 
 static ckpt_status slot_value(ckpt_value **out, builder *b, const ckpt_slot *s) {
   switch (s->kind) {
-    case CKPT_SLOT_TENSOR: return ckpt_value_new_tensor(out, b->doc, s->tensor, b->err);
+    case CKPT_SLOT_TENSOR: return ckpt_value_new_tensor(out, b->doc, s->frozen == NULL ? s->tensor : s->frozen, b->err);
     case CKPT_SLOT_INT: return ckpt_value_new_int(out, b->doc, *s->at.integer, b->err);
     case CKPT_SLOT_DOUBLE: return ckpt_value_new_double(out, b->doc, *s->at.number, b->err);
     case CKPT_SLOT_BOOL: return ckpt_value_new_bool(out, b->doc, *s->at.boolean, b->err);
@@ -52,8 +53,20 @@ static ckpt_status set_path(builder *b, ckpt_value *dict, const char *path, ckpt
   return st;
 }
 
+/* Another state dict of the model, such as its moving average: tensors under the names of the model's tensors. */
+static bool is_state_dict(const ckpt_checkpointer *cp, const char *group) {
+  size_t n = 0;
+  for (size_t i = 0; i < cp->n_slots; i++) {
+    const ckpt_slot *s = cp->slots[i];
+    if (strcmp(s->group, group) != 0) continue;
+    if (s->kind != CKPT_SLOT_TENSOR || ckpt_slot_find(cp, "model", s->path) == NULL) return false;
+    n++;
+  }
+  return n > 0;
+}
+
 static ckpt_status plain_group(builder *b, ckpt_value *dict, const char *group) {
-  bool flat = strcmp(group, "model") == 0; /* the dots in a state dict's names are part of the names */
+  bool flat = is_state_dict(b->cp, group); /* the dots in a state dict's names are part of the names */
   for (size_t i = 0; i < b->cp->n_slots; i++) {
     const ckpt_slot *s = b->cp->slots[i];
     ckpt_value *v = NULL;

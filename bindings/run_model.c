@@ -134,6 +134,24 @@ static ckpt_status read_directory(ckpt_model *m, ckpt_dir *dir, ckpt_error *err)
   return measure(m, err);
 }
 
+static ckpt_model *new_model(uint64_t bytes) {
+  ckpt_model *m = calloc(1, sizeof *m);
+  if (m == NULL) return NULL;
+  m->bytes = bytes;
+  m->table = LUA_NOREF;
+  return m;
+}
+
+ckpt_status ckpt_model_of(ckpt_model **out, ckpt_dir *dir, uint64_t bytes, ckpt_error *err) {
+  ckpt_model *m = new_model(bytes);
+  ckpt_status st = m == NULL ? ckpt_fail_nomem(err, sizeof *m) : read_directory(m, dir, err);
+  if (st == CKPT_OK)
+    *out = m;
+  else
+    ckpt_model_free(m);
+  return st;
+}
+
 static ckpt_status read_path(ckpt_model *m, const char *path, ckpt_error *err) {
   ckpt_dir *dir = NULL;
   ckpt_status st = ckpt_dir_open(&dir, path, false, false, NULL, err);
@@ -143,10 +161,8 @@ static ckpt_status read_path(ckpt_model *m, const char *path, ckpt_error *err) {
 }
 
 ckpt_status ckpt_model_new(ckpt_model **out, const char *path, uint64_t bytes, ckpt_error *err) {
-  ckpt_model *m = calloc(1, sizeof *m);
+  ckpt_model *m = new_model(bytes);
   if (m == NULL) return ckpt_fail_nomem(err, sizeof *m);
-  m->bytes = bytes;
-  m->table = LUA_NOREF;
   ckpt_status st = read_path(m, path, err);
   if (st == CKPT_E_NOTFOUND) {
     m->ledger = calloc(1, sizeof *m->ledger);

@@ -7,8 +7,6 @@
 
 #include "run.h"
 
-enum { MAX_POLICY_FAILURES = 3 };
-
 /* ---- the plan, or what is done without one ---- */
 
 static ckpt_status fallback_plan(ckpt_save_plan *plan, const ckpt_checkpointer *cp, ckpt_error *err) {
@@ -46,22 +44,18 @@ static ckpt_status ask_policy(ckpt_save_plan *plan, ckpt_checkpointer *cp, bool 
 
 static ckpt_status make_plan(ckpt_save_plan *plan, ckpt_checkpointer *cp, bool best, ckpt_error *err) {
   ckpt_error here = {0};
-  if (cp->policy_failures >= MAX_POLICY_FAILURES) return fallback_plan(plan, cp, err);
+  ckpt_asked what = best ? CKPT_ASKED_BEST : CKPT_ASKED_SAVE;
+  if (cp->policy_failures >= CKPT_POLICY_FAILURES) return fallback_plan(plan, cp, err);
   ckpt_status st = ask_policy(plan, cp, best, &here);
   if (st == CKPT_OK) {
-    cp->policy_failures = 0;
+    ckpt_policy_worked(cp, what);
     return CKPT_OK;
   }
   if (st == CKPT_E_IO) { /* the directory itself, not the policy */
     if (err != NULL) *err = here;
     return st;
   }
-  cp->policy_failures++;
-  ckpt_log(cp, CKPT_LOG_WARNING, "%s: checkpoint saved, nothing deleted", here.message);
-  if (cp->policy_failures == MAX_POLICY_FAILURES)
-    ckpt_log(cp, CKPT_LOG_WARNING,
-             "the policy has failed %d times in a row and is set aside: every save is kept from now on",
-             MAX_POLICY_FAILURES);
+  ckpt_policy_failed(cp, what, here.message);
   return fallback_plan(plan, cp, err);
 }
 
@@ -79,20 +73,15 @@ static ckpt_status add_extra(ckpt_document *doc, const ckpt_document *extra, ckp
   return CKPT_OK;
 }
 
-static ckpt_status write_file(uint64_t *bytes, ckpt_checkpointer *cp, const ckpt_save_plan *plan, ckpt_error *err) {
+ckpt_status ckpt_save_document(ckpt_document **out, const ckpt_checkpointer *cp, const ckpt_save_plan *plan,
+                               ckpt_error *err) {
   ckpt_document *doc = NULL;
   CKPT_TRY(ckpt_run_document(&doc, cp, plan->all_parts ? NULL : &plan->parts, err));
   ckpt_status st = add_extra(doc, plan->extra, err);
-  if (st == CKPT_OK) st = ckpt_checkpoint_publish(cp->dir, plan->file, ckpt_document_root(doc), bytes, err);
-  ckpt_document_release(doc);
-  return st;
-}
-
-/* The values that the plan sets are part of what is saved; if the file cannot be written they are taken back. */
-static ckpt_status write_with_settings(uint64_t *bytes, ckpt_checkpointer *cp, ckpt_save_plan *plan, ckpt_error *err) {
-  for (size_t i = 0; i < plan->n_set; i++) ckpt_setting_swap(&plan->set[i]);
-  ckpt_status st = plan->reuse ? CKPT_OK : write_file(bytes, cp, plan, err);
-  for (size_t i = plan->n_set; st != CKPT_OK && i-- > 0;) ckpt_setting_swap(&plan->set[i]);
+  if (st == CKPT_OK)
+    *out = doc;
+  else
+    ckpt_document_release(doc);
   return st;
 }
 
@@ -117,33 +106,55 @@ static ckpt_ledger_entry entry_of(const ckpt_checkpointer *cp, const ckpt_save_p
 }
 
 /* The size of a file that is there already. */
-static ckpt_status size_of(uint64_t *bytes, ckpt_checkpointer *cp, const char *name, ckpt_error *err) {
+static ckpt_status size_of(uint64_t *bytes, ckpt_dir *dir, const char *name, ckpt_error *err) {
   ckpt_dir_entry *list = NULL;
   size_t n = 0;
-  CKPT_TRY(ckpt_dir_list(&list, &n, cp->dir, err));
+  CKPT_TRY(ckpt_dir_list(&list, &n, dir, err));
   for (size_t i = 0; i < n; i++)
     if (strcmp(list[i].name, name) == 0) *bytes = list[i].bytes;
   ckpt_dir_list_free(list, n);
   return CKPT_OK;
 }
 
-static ckpt_status do_on_disk(ckpt_checkpointer *cp, ckpt_save_plan *plan, ckpt_ledger_entry *entry, ckpt_error *err) {
-  CKPT_TRY(write_with_settings(&entry->bytes, cp, plan, err));
-  if (plan->reuse) CKPT_TRY(size_of(&entry->bytes, cp, plan->file, err));
+ckpt_status ckpt_save_job_do(ckpt_save_job *job, ckpt_error *err) {
+  const ckpt_save_plan *plan = &job->plan;
+  ckpt_dir_set_recycle(job->dir, plan->recycle);
+  if (job->doc == NULL)
+    CKPT_TRY(size_of(&job->entry.bytes, job->dir, plan->file, err));
+  else
+    CKPT_TRY(ckpt_checkpoint_publish(job->dir, plan->file, ckpt_document_root(job->doc), &job->entry.bytes, err));
+  job->written = true;
   for (size_t i = 0; i < plan->aliases.n; i++)
-    CKPT_TRY(ckpt_dir_alias(cp->dir, plan->file, plan->aliases.items[i], err));
-  if (!plan->no_ledger) CKPT_TRY(ckpt_run_append(cp, entry, err));
-  return ckpt_dir_retire(cp->dir, (const char *const *)plan->retire.items, plan->retire.n, err);
+    CKPT_TRY(ckpt_dir_alias(job->dir, plan->file, plan->aliases.items[i], err));
+  if (!plan->no_ledger) CKPT_TRY(ckpt_ledger_append(job->dir, &job->entry, err));
+  if (job->keep_all) return CKPT_OK;
+  return ckpt_dir_retire(job->dir, (const char *const *)plan->retire.items, plan->retire.n, err);
 }
 
-static ckpt_status do_plan(ckpt_checkpointer *cp, ckpt_save_plan *plan, bool best, ckpt_error *err) {
-  char event[8];
-  snprintf(event, sizeof event, "%s", best ? "best" : "save");
-  CKPT_TRY(ckpt_spare_pinned(cp, plan, err));
-  ckpt_ledger_entry entry = entry_of(cp, plan, event, best);
-  if (cp->model == NULL) return do_on_disk(cp, plan, &entry, err);
+/* The values that the plan sets are part of what is saved; if the file cannot be written they are taken back. */
+static ckpt_status do_now(ckpt_checkpointer *cp, ckpt_save_job *job, ckpt_error *err) {
+  ckpt_save_plan *plan = &job->plan;
   for (size_t i = 0; i < plan->n_set; i++) ckpt_setting_swap(&plan->set[i]);
-  return ckpt_model_do(cp->model, plan, plan->no_ledger ? NULL : &entry, cp->now, err);
+  ckpt_status st = plan->reuse ? CKPT_OK : ckpt_save_document(&job->doc, cp, plan, err);
+  if (st == CKPT_OK) st = ckpt_save_job_do(job, err);
+  for (size_t i = plan->n_set; st != CKPT_OK && !job->written && i-- > 0;) ckpt_setting_swap(&plan->set[i]);
+  ckpt_document_release(job->doc);
+  return st;
+}
+
+static ckpt_status do_in_memory(ckpt_checkpointer *cp, ckpt_save_plan *plan, const ckpt_ledger_entry *entry,
+                                ckpt_error *err) {
+  for (size_t i = 0; i < plan->n_set; i++) ckpt_setting_swap(&plan->set[i]);
+  return ckpt_model_do(cp->model, plan, plan->no_ledger ? NULL : entry, cp->now, err);
+}
+
+/* A save that is waited for comes after those that are under way. */
+static ckpt_status do_waited(ckpt_checkpointer *cp, ckpt_save_job *job, ckpt_error *err) {
+  ckpt_error earlier = {0};
+  ckpt_status before = ckpt_async_reap(cp, true, &earlier), st = do_now(cp, job, err);
+  if (st == CKPT_OK) st = ckpt_save_done(cp, &job->plan, err);
+  if (st == CKPT_OK && before != CKPT_OK && err != NULL) *err = earlier;
+  return st == CKPT_OK ? before : st;
 }
 
 /* The plan is kept, for whoever asks what was done. */
@@ -155,18 +166,44 @@ static ckpt_status keep_plan(ckpt_checkpointer *cp, ckpt_save_plan *plan, ckpt_e
   }
   ckpt_save_plan_free(cp->done);
   *cp->done = *plan;
+  *plan = (ckpt_save_plan){0};
   return CKPT_OK;
 }
 
+ckpt_status ckpt_save_done(ckpt_checkpointer *cp, ckpt_save_plan *plan, ckpt_error *err) {
+  for (size_t i = 0; i < plan->log.n; i++) ckpt_log(cp, CKPT_LOG_INFO, "%s", plan->log.items[i]);
+  return keep_plan(cp, plan, err);
+}
+
+/* Takes the plan. */
+static ckpt_status do_plan(ckpt_checkpointer *cp, ckpt_save_plan *plan, bool best, ckpt_error *err) {
+  ckpt_save_job job = {.dir = cp->dir};
+  ckpt_status st = plan->file == NULL ? CKPT_OK : ckpt_spare_pinned(cp, plan, err);
+  if (st == CKPT_OK && plan->file == NULL) return ckpt_save_done(cp, plan, err);
+  snprintf(job.event, sizeof job.event, "%s", best ? "best" : "save");
+  job.entry = entry_of(cp, plan, job.event, best);
+  if (st == CKPT_OK && cp->model != NULL) {
+    st = do_in_memory(cp, plan, &job.entry, err);
+    if (st == CKPT_OK) return ckpt_save_done(cp, plan, err);
+  }
+  job.plan = *plan;
+  *plan = (ckpt_save_plan){0};
+  if (st == CKPT_OK && (job.plan.async || cp->asynchronous)) return ckpt_async_submit(cp, &job, err);
+  if (st == CKPT_OK) st = do_waited(cp, &job, err);
+  ckpt_save_plan_free(&job.plan);
+  return st;
+}
+
+/* First what has ended meanwhile is told. Its failure is reported, but costs this save nothing. */
 static ckpt_status plan_and_do(ckpt_checkpointer *cp, bool best, bool *improved, ckpt_error *err) {
   ckpt_save_plan plan = {0};
-  ckpt_status st = make_plan(&plan, cp, best, err);
-  if (st == CKPT_OK && plan.file != NULL) st = do_plan(cp, &plan, best, err);
-  for (size_t i = 0; st == CKPT_OK && i < plan.log.n; i++) ckpt_log(cp, CKPT_LOG_INFO, "%s", plan.log.items[i]);
-  if (st == CKPT_OK && improved != NULL) *improved = plan.result;
-  if (st == CKPT_OK) return keep_plan(cp, &plan, err);
-  ckpt_save_plan_free(&plan);
-  return st;
+  ckpt_error earlier = {0};
+  ckpt_status before = ckpt_async_reap(cp, false, &earlier), st = make_plan(&plan, cp, best, err);
+  bool better = plan.result;
+  if (st == CKPT_OK) st = do_plan(cp, &plan, best, err);
+  if (st == CKPT_OK && improved != NULL) *improved = better;
+  if (st == CKPT_OK && before != CKPT_OK && err != NULL) *err = earlier;
+  return st == CKPT_OK ? before : st;
 }
 
 /* ---- is it due? ---- */
@@ -175,12 +212,15 @@ static ckpt_status plan_and_do(ckpt_checkpointer *cp, bool best, bool *improved,
 static ckpt_status ask_due(bool *due, char **why, ckpt_checkpointer *cp, ckpt_error *err) {
   ckpt_error here = {0};
   *due = true;
-  if (cp->policy_failures >= MAX_POLICY_FAILURES) return CKPT_OK;
+  if (cp->policy_failures >= CKPT_POLICY_FAILURES) return CKPT_OK;
   ckpt_status st = ckpt_ask_due(due, why, cp, &here);
-  if (st == CKPT_OK) return CKPT_OK;
+  if (st == CKPT_OK) {
+    ckpt_policy_worked(cp, CKPT_ASKED_DUE);
+    return CKPT_OK;
+  }
   *due = true;
   if (st != CKPT_E_IO) {
-    ckpt_log(cp, CKPT_LOG_WARNING, "%s: taken for due", here.message);
+    ckpt_policy_failed(cp, CKPT_ASKED_DUE, here.message);
     return CKPT_OK;
   }
   if (err != NULL) *err = here;
@@ -197,7 +237,7 @@ ckpt_status ckpt_should_save(ckpt_checkpointer *cp, int64_t epoch, bool *due, ck
 }
 
 /* A request that comes while the file is written is one for the next save. */
-ckpt_status ckpt_save(ckpt_checkpointer *cp, int64_t epoch, ckpt_error *err) {
+static ckpt_status save_if_due(ckpt_checkpointer *cp, int64_t epoch, ckpt_error *err) {
   bool due = true;
   ckpt_save_plan not_due = {.result = false};
   if (cp->rank != 0) return CKPT_OK;
@@ -215,10 +255,32 @@ ckpt_status ckpt_save(ckpt_checkpointer *cp, int64_t epoch, ckpt_error *err) {
   return st;
 }
 
-ckpt_status ckpt_save_best(ckpt_checkpointer *cp, int64_t epoch, bool *improved, ckpt_error *err) {
+static ckpt_status save_best(ckpt_checkpointer *cp, int64_t epoch, bool *improved, ckpt_error *err) {
   if (improved != NULL) *improved = false;
   if (cp->rank != 0) return CKPT_OK;
   ckpt_begin_call(cp);
   ckpt_begin_epoch(cp, epoch);
   return plan_and_do(cp, true, improved, err);
 }
+
+ckpt_status ckpt_save(ckpt_checkpointer *cp, int64_t epoch, ckpt_error *err) { return save_if_due(cp, epoch, err); }
+
+ckpt_status ckpt_save_best(ckpt_checkpointer *cp, int64_t epoch, bool *improved, ckpt_error *err) {
+  return save_best(cp, epoch, improved, err);
+}
+
+ckpt_status ckpt_save_async(ckpt_checkpointer *cp, int64_t epoch, ckpt_error *err) {
+  cp->asynchronous = true;
+  ckpt_status st = save_if_due(cp, epoch, err);
+  cp->asynchronous = false;
+  return st;
+}
+
+ckpt_status ckpt_save_best_async(ckpt_checkpointer *cp, int64_t epoch, bool *improved, ckpt_error *err) {
+  cp->asynchronous = true;
+  ckpt_status st = save_best(cp, epoch, improved, err);
+  cp->asynchronous = false;
+  return st;
+}
+
+ckpt_status ckpt_wait(ckpt_checkpointer *cp, ckpt_error *err) { return ckpt_async_reap(cp, true, err); }

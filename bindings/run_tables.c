@@ -12,18 +12,25 @@
 
 /* ---- what is read from the disk before Lua is entered ---- */
 
+/* The directory in memory: of saves that are only played, or as it will be when those under way are done. */
+static const ckpt_model *model_of(const ckpt_checkpointer *cp) {
+  return cp->model != NULL ? cp->model : ckpt_async_ahead(cp);
+}
+
 ckpt_status ckpt_run_ledger(const ckpt_ledger **out, ckpt_checkpointer *cp, ckpt_error *err) {
-  if (cp->model == NULL && cp->dir != NULL) CKPT_TRY(ckpt_ledger_refresh(&cp->ledger, &cp->stamp, cp->dir, err));
-  *out = cp->model != NULL ? cp->model->ledger : cp->ledger;
+  const ckpt_model *m = model_of(cp);
+  if (m == NULL && cp->dir != NULL) CKPT_TRY(ckpt_ledger_refresh(&cp->ledger, &cp->stamp, cp->dir, err));
+  *out = m != NULL ? m->ledger : cp->ledger;
   return CKPT_OK;
 }
 
 ckpt_status ckpt_run_view_read(ckpt_run_view *out, ckpt_checkpointer *cp, ckpt_error *err) {
-  ckpt_run_view view = {.borrowed = cp->model != NULL};
+  const ckpt_model *m = model_of(cp);
+  ckpt_run_view view = {.borrowed = m != NULL};
   CKPT_TRY(ckpt_run_ledger(&view.ledger, cp, err));
-  if (cp->model != NULL) {
-    view.files = cp->model->files;
-    view.n_files = cp->model->n;
+  if (m != NULL) {
+    view.files = m->files;
+    view.n_files = m->n;
   } else if (cp->dir != NULL) {
     CKPT_TRY(ckpt_dir_list(&view.files, &view.n_files, cp->dir, err));
   }
@@ -172,6 +179,15 @@ static void set_values(lua_State *L, const ckpt_checkpointer *cp) {
   lua_setfield(L, -2, "values");
 }
 
+/* What one tensor of a state dict takes, and the steps that making it is worth. */
+enum { ENTRY_BYTES = 400, ENTRY_STEPS = 8 };
+
+/* Before n tensors are added to the state dict on the top. */
+static void expect_entries(lua_State *L, size_t n) {
+  ckpt_sandbox_charge(L, n * ENTRY_STEPS);
+  ckpt_lua_hold(L, -1, n * ENTRY_BYTES);
+}
+
 /* Adds name -> meta tensor of the same dtype and shape. */
 static void add_meta(lua_State *L, ckpt_state_dict *sd, const char *name, const ckpt_tensor *t) {
   ckpt_error err;
@@ -190,6 +206,7 @@ static ckpt_state_dict *push_state_dict(lua_State *L) {
 
 static void set_model(lua_State *L, const ckpt_checkpointer *cp) {
   ckpt_state_dict *sd = push_state_dict(L);
+  expect_entries(L, cp->n_slots);
   for (size_t i = 0; i < cp->n_slots; i++) {
     const ckpt_slot *s = cp->slots[i];
     if (s->kind == CKPT_SLOT_TENSOR && strcmp(s->group, "model") == 0) add_meta(L, sd, s->path, s->tensor);
@@ -249,6 +266,9 @@ void ckpt_push_run(lua_State *L, const ckpt_checkpointer *cp, const ckpt_run_vie
   set_strings(L, "parts", cp->groups.items, cp->groups.n);
   set_values(L, cp);
   set_model(L, cp);
+  if (cp->rules_path == NULL) return;
+  lua_rawgeti(L, LUA_REGISTRYINDEX, cp->rules_ref);
+  lua_setfield(L, -2, "rules");
 }
 
 /* ---- source ---- */
@@ -332,12 +352,21 @@ static int source_state_dict(lua_State *L) {
   const ckpt_value *v = ckpt_value_at(ckpt_checkpoint_root(source), path);
   if (v == NULL || v->kind != CKPT_DICT) return 0;
   ckpt_state_dict *sd = push_state_dict(L);
+  expect_entries(L, ckpt_value_pair_count(v));
   for (size_t i = 0; i < ckpt_value_pair_count(v); i++) {
     const ckpt_value *key = ckpt_value_pair_key(v, i);
     const ckpt_tensor *t = ckpt_value_tensor(ckpt_value_pair_value(v, i));
     if (key->kind == CKPT_STR && t != NULL) add_meta(L, sd, key->as.text.bytes, t);
   }
   return 1;
+}
+
+/* What the file says of itself, texts by name: the marks of rule sets are among them. */
+static void set_metadata(lua_State *L, const ckpt_checkpoint *source) {
+  const ckpt_value *v = ckpt_checkpoint_metadata(source);
+  int left = MAX_PLAIN;
+  if (v == NULL || v->kind != CKPT_DICT) return;
+  if (push_plain(L, v, 0, &left)) lua_setfield(L, -2, "metadata");
 }
 
 void ckpt_push_source(lua_State *L, const ckpt_checkpoint *source, const char *file, const char *path,
@@ -353,6 +382,7 @@ void ckpt_push_source(lua_State *L, const ckpt_checkpoint *source, const char *f
   set_keys(L, ckpt_checkpoint_root(source));
   if (!push_plain(L, ckpt_checkpoint_root(source), 0, &left)) lua_newtable(L);
   lua_setfield(L, -2, "values");
+  set_metadata(L, source);
   *source_cell(L) = source;
   lua_pushcfunction(L, source_state_dict);
   lua_setfield(L, -2, "state_dict");
@@ -360,14 +390,57 @@ void ckpt_push_source(lua_State *L, const ckpt_checkpoint *source, const char *f
 
 /* ---- the policy's `ckpt` ---- */
 
-static int open_library(lua_State *L) {
+static void unhold(void *user, size_t bytes) { ckpt_sandbox_unhold(user, bytes); }
+
+static int refuse_change(lua_State *L) {
+  return luaL_error(L, "a policy cannot change a state dict: it says what shall be done");
+}
+
+/* The types of a policy: what tells of names, shapes and dtypes, and nothing that makes, reads or changes a tensor. */
+static void open_policy_types(lua_State *L) {
+  static const char *const methods[] = {"stride", "is_contiguous", "is_meta"};
+  ckpt_lua_meter meter = {ckpt_sandbox_hold, unhold, ckpt_sandbox_of(L)};
+  ckpt_lua_set_meter(L, &meter);
   ckpt_lua_open_types(L);
+  luaL_getmetatable(L, CKPT_T_TENSOR);
+  lua_newtable(L);
+  lua_getfield(L, -2, "__methods");
+  for (size_t i = 0; i < CKPT_COUNTOF(methods); i++) {
+    lua_getfield(L, -1, methods[i]);
+    lua_setfield(L, -3, methods[i]);
+  }
+  lua_pop(L, 1);
+  lua_setfield(L, -2, "__methods");
+  luaL_getmetatable(L, CKPT_T_STATE_DICT);
+  lua_pushcfunction(L, refuse_change);
+  lua_setfield(L, -2, "__newindex");
+  lua_pop(L, 2);
+}
+
+/* Steps for a list of names: what aligning them may read. Every entry counts, also a name that is there twice. */
+static void charge_names(lua_State *L, int index) {
+  luaL_checktype(L, index, LUA_TTABLE);
+  for (lua_Unsigned i = 1, n = lua_rawlen(L, index); i <= n; i++) {
+    lua_rawgeti(L, index, (lua_Integer)i);
+    ckpt_sandbox_charge(L, 8 + (lua_type(L, -1) == LUA_TSTRING ? (uint64_t)lua_rawlen(L, -1) : 0));
+    lua_pop(L, 1);
+  }
+}
+
+static int policy_align(lua_State *L) {
+  charge_names(L, 1);
+  charge_names(L, 2);
+  return ckpt_lua_align(L);
+}
+
+static int open_library(lua_State *L) {
+  open_policy_types(L);
   const ckpt_checkpoint **cell = lua_newuserdatauv(L, sizeof *cell, 0);
   *cell = NULL;
   lua_rawsetp(L, LUA_REGISTRYINDEX, &source_key);
   ckpt_sandbox_push_env(L);
   lua_newtable(L);
-  lua_pushcfunction(L, ckpt_lua_align);
+  lua_pushcfunction(L, policy_align);
   lua_setfield(L, -2, "align");
   lua_pushcfunction(L, ckpt_lua_policy_infer);
   lua_setfield(L, -2, "infer");

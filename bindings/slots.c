@@ -44,20 +44,27 @@ void ckpt_strings_free(ckpt_strings *s) {
 
 /* ---- finding ---- */
 
-static char *slot_key(const char *group, const char *path) {
-  size_t g = strlen(group), p = strlen(path);
-  char *key = malloc(g + p + 2);
-  if (key == NULL) return NULL;
+static void put_key(char *key, const char *group, const char *path) {
+  size_t g = strlen(group);
   memcpy(key, group, g);
   key[g] = '\n';
-  memcpy(key + g + 1, path, p + 1);
+  memcpy(key + g + 1, path, strlen(path) + 1);
+}
+
+static char *slot_key(const char *group, const char *path) {
+  char *key = malloc(strlen(group) + strlen(path) + 2);
+  if (key != NULL) put_key(key, group, path);
   return key;
 }
 
+/* Names are short, and a slot must not seem to be missing because memory is: only a name beyond any is allocated. */
 ckpt_slot *ckpt_slot_find(const ckpt_checkpointer *cp, const char *group, const char *path) {
-  char *key = slot_key(group, path);
+  char small[1024];
+  bool fits = strlen(group) + strlen(path) + 2 <= sizeof small;
+  char *key = fits ? small : slot_key(group, path);
+  if (fits) put_key(small, group, path);
   size_t at = key == NULL ? SIZE_MAX : ckpt_strmap_get(&cp->slot_index, key, strlen(key));
-  free(key);
+  if (!fits) free(key);
   return at == SIZE_MAX ? NULL : cp->slots[at];
 }
 

@@ -105,7 +105,7 @@ end
 ---@param source ckpt.Source
 ---@return ckpt.LoadPlan
 local function plan_load(policy, run, source)
-  if source.mode == "scratch" then return { log = { "Training from scratch." } } end
+  if source.mode == "scratch" then return load.scratch(policy, run) end
   return load.plan(policy, run, source)
 end
 
@@ -129,13 +129,18 @@ local function add_alias(plan, name)
   end
 end
 
+-- Whether one of the saves before this one has the name.
+local function holders(run, before)
+  return function(name) return history.holder(run, before, name) ~= nil end
+end
+
 -- The plan of a save to `file`, without its log.
 local function new_plan(policy, run, event, file)
   local point = { event = event, file = file, epoch = run.epoch, step = run.step, time = run.time,
                   metrics = run.metrics }
   local retired, why = keep.retired(policy, run, point)
   return { file = file, aliases = {}, retire = retired, why = why, extra = { epoch = run.epoch, step = run.step },
-           parts = policy.parts }
+           parts = policy.parts, async = policy.async, recycle = policy.recycle }
 end
 
 local function saved_line(head, retired)
@@ -147,7 +152,7 @@ end
 ---@param run ckpt.Run
 ---@return ckpt.SavePlan
 local function plan_save(policy, run)
-  local plan = new_plan(policy, run, "save", names.file(policy.name or NAME, run, history.before(run)))
+  local plan = new_plan(policy, run, "save", names.file(policy.name or NAME, run, holders(run, history.before(run))))
   add_alias(plan, alias_of(policy.latest, LATEST, run))
   plan.log = { saved_line("Saved " .. plan.file, plan.retire) }
   return plan
@@ -165,7 +170,7 @@ end
 local function judge(policy, run, before)
   local list = {}
   for i, spec in ipairs(best.specs(policy)) do
-    local old = best.of(spec, before)
+    local old = best.of_run(spec, before)
     local better, why = best.better(spec, run.metrics, old and old.metrics)
     list[i] = { spec = spec, old = old, better = better, why = why }
   end
@@ -263,7 +268,7 @@ end
 ---@return ckpt.SavePlan
 local function plan_best(policy, run)
   local before = history.before(run)
-  local file = names.file(policy.name or NAME, run, before)
+  local file = names.file(policy.name or NAME, run, holders(run, before))
   local judged, saved = judge(policy, run, before), history.just_saved(run, file)
   if not any_better(judged) then return plan_worse(policy, run, judged, file, saved) end
   local only_due = type(policy.when) == "table" and policy.when.best == false

@@ -17,6 +17,8 @@
 ---@field latest? string|false template of the newest file's other name, "model_latest.pth"
 ---@field best_alias? string|false template of the best file's other name, "model_best.pth"
 ---@field keep? ckpt.KeepFields|false
+---@field async? boolean saves go on in a thread
+---@field recycle? boolean new files are written over the blocks of retired ones
 ---@field reuse? boolean false: save_best writes even what save has just written
 ---@field candidates? fun(policy: ckpt.Policy, run: ckpt.Run): ckpt.Candidate[]
 ---@field plan_load? fun(policy: ckpt.Policy, run: ckpt.Run, source: ckpt.Source): ckpt.LoadPlan
@@ -30,13 +32,29 @@
 ---"auto", a name in the directory, a path, or a whole candidate.
 ---@alias ckpt.ResumeItem string|ckpt.Candidate
 
+---A value for both modes, or one for each.
+---@class ckpt.WeightsByRole
+---@field resume? string|string[]
+---@field pretrain? string|string[]
+
+---@class ckpt.MapByRole
+---@field resume? ckpt.MapChoice
+---@field pretrain? ckpt.MapChoice
+
+---@alias ckpt.MapChoice string|false|ckpt.Map|fun(key: string, shape: integer[]): string?
+---@alias ckpt.MismatchAction "skip"|"error"|"overlap"
+
 ---@class ckpt.LoadFields
----@field weights? string|string[] paths in the file, the first that holds tensors is the state dict
----@field strip? string|string[] prefixes that go when every key of the file has them
----@field map? string|false|ckpt.Map|fun(key: string, shape: integer[]): string? "auto", a name in maps/, or a map
+---@field weights? string|string[]|ckpt.WeightsByRole paths in the file, the first that holds tensors is the state dict
+---@field strip? string|string[] prefixes that go when every key of the file has them; mode = "each": from each that has
+---@field map? ckpt.MapChoice|ckpt.MapByRole "auto", a name in maps/, or a rule set
 ---@field maps? (string|ckpt.Map)[] what "auto" looks through
+---@field vars? table<string, number|string> variables of the rules
 ---@field rgb2bgr? boolean|string reverse the input channels of the first convolution, or of this key
 ---@field align? ckpt.AlignFields
+---@field on_mismatch? ckpt.MismatchAction|fun(to: string, file: ckpt.Tensor, model: ckpt.Tensor): ckpt.MismatchAction|ckpt.Op[]|nil
+---@field reset? string|string[] globs of model keys that a pre-training leaves as initialised
+---@field optimizer? boolean a pre-training takes the optimizer's state too
 ---@field require? ckpt.RequireFields
 
 ---@class ckpt.AlignFields
@@ -44,13 +62,17 @@
 ---@field boundary? string|false the character before a suffix; false: none, as in Pet
 ---@field fanout? boolean one tensor of the file may fill many
 
----The load contract. Globs speak of model keys; * stands for any characters.
+---The load contract. Globs speak of keys; * stands for any characters.
 ---@class ckpt.RequireFields
 ---@field matched? number share of the model keys that must be filled when pre-training
----@field resume? number the same for a resume
----@field must? string[] globs of keys that must be filled
----@field may_miss? string[] globs of keys that do not count
+---@field bytes? number the same of the model's bytes
+---@field resume? number share of the keys for a resume
+---@field must? string[] globs of model keys that must be filled
+---@field may_miss? string[] globs of model keys that do not count
+---@field max_unexpected? integer how many keys of the file may be of no use
+---@field may_ignore? string[] globs of file keys that do not count as such
 ---@field parts? boolean false: a resumed file may lack what the trainer has bound besides the model
+---@field file? boolean true: never from scratch
 
 ---@class ckpt.BestFields
 ---@field metric? string
@@ -199,6 +221,7 @@
 ---@field parts string[]
 ---@field values table<string, table>
 ---@field model ckpt.StateDict
+---@field rules? ckpt.Map of the file that the option `map` names
 
 ---@class ckpt.File
 ---@field name string
@@ -225,6 +248,7 @@
 ---@field format? string
 ---@field keys? string[]
 ---@field values? table
+---@field metadata? table<string, any> what the file says of itself
 ---@field state_dict? fun(path: string): ckpt.StateDict?
 
 ---Names and shapes, in the file's or the model's order: #sd, sd[name], pairs(sd).
@@ -243,29 +267,52 @@
 ---@field mode "resume"|"pretrain"
 ---@field must? boolean an error if it is not valid
 
----{ "index_select", dimension, indices }, 0-based
+---{ name, arguments... } as in maps/README.md, 0-based: { "index_select", 1, { 2, 1, 0 } }
 ---@class ckpt.Op
----@field [1] "index_select"
----@field [2] integer
----@field [3] integer[]
+---@field [1] string
+
+---A key of the file, or an operation with `of`: an expression, or a list of them.
+---@alias ckpt.Expression string|ckpt.Op
 
 ---@class ckpt.Assignment
 ---@field to string
----@field from string
----@field ops? ckpt.Op[]
+---@field from? string
+---@field ops? ckpt.Op[] in the order in which they are done
+---@field expr? ckpt.Expression in the place of from and ops
+---@field overlap? boolean only the common corner is copied
+---@field rule? string for the report
+---@field note? string for the report
+
+---@class ckpt.Unfilled
+---@field to string
+---@field status "missing"|"mismatched"|"colliding"|"reset"
+---@field from? string
+---@field rule? string
+---@field note? string
 
 ---@class ckpt.LoadPlan
 ---@field select? string
 ---@field assign? ckpt.Assignment[]
+---@field unfilled? ckpt.Unfilled[]
 ---@field mismatched? string[]
+---@field dropped? { from: string, rule: string? }[]
+---@field unfired? string[]
+---@field checks? { [1]: string, [2]: string, rule: string? }[]
+---@field map? string
 ---@field optimizer? string
+---@field optimizer_options? boolean
 ---@field values? { group: string, from: string }[]
 ---@field next_epoch? integer
 ---@field refuse? string
+---@field contract? string what is asked for, in a few words
+---@field violations? string[]
+---@field suggestions? { text: string, matches: integer }[]
 ---@field log? string[]
 
 ---@class ckpt.SavePlan
 ---@field file? string
+---@field async? boolean
+---@field recycle? boolean
 ---@field reuse? boolean
 ---@field aliases? string[]
 ---@field retire? string[]
@@ -299,3 +346,9 @@ ckpt = {}
 ---@param boundary string?
 ---@return (integer|false)[]
 function ckpt.align(targets, sources, boundary) end
+
+---Shape and dtype of an expression over tensors; nil and why it has none.
+---@param expression ckpt.Expression
+---@param tensors ckpt.StateDict|table<string, ckpt.Tensor>
+---@return integer[]? shape, string dtype_or_reason
+function ckpt.infer(expression, tensors) end

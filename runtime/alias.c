@@ -151,6 +151,7 @@ ckpt_status ckpt_dir_alias(ckpt_dir *dir, const char *name, const char *alias, c
 
 static ckpt_status retire_one(ckpt_dir *dir, const char *name, ckpt_error *err) {
   CKPT_TRY(ckpt_name_check(name, err));
+  if (ckpt_dir_keep_spare(dir, name)) return CKPT_OK;
   if (dir->io->unlinkat(dir->io->ctx, dir->fd, name) == 0 || errno == ENOENT) return CKPT_OK;
   return ckpt_dir_fail(dir, name, "the file cannot be removed", err);
 }
@@ -163,5 +164,6 @@ ckpt_status ckpt_dir_retire(ckpt_dir *dir, const char *const *names, size_t n, c
   }
   if (n == 0) return CKPT_OK;
   ckpt_status st = ckpt_dir_sync(dir, first == CKPT_OK ? err : NULL);
+  if (st != CKPT_OK) ckpt_dir_drop_spare(dir); /* on the disk it may still have its old name */
   return first != CKPT_OK ? first : st;
 }

@@ -15,7 +15,7 @@ static void part_to(unsigned char *to, const ckpt_lazy *lazy, size_t i, const vo
   ckpt_tensor_cast_into(to, ckpt_tensor_dtype(lazy->result), lazy->sources[i], data);
 }
 
-static const ckpt_lazy_op to_op = {.part = part_to};
+static const ckpt_lazy_op to_op = {.part = part_to, .cut = ckpt_lazy_cut_alike, .elementwise = true};
 
 ckpt_status ckpt_tensor_to(ckpt_tensor **out, const ckpt_tensor *t, ckpt_dtype dtype, ckpt_error *err) {
   CKPT_TRY(ckpt_cast_check(dtype, ckpt_tensor_dtype(t), err));
@@ -155,8 +155,9 @@ static void part_add(unsigned char *to, const ckpt_lazy *lazy, size_t i, const v
     combine_all(to, lazy->result, lazy->sources[i], data, add_block, NULL);
 }
 
-static const ckpt_lazy_op scale_op = {.part = part_scale}, add_number_op = {.part = part_add_number},
-                          add_op = {.part = part_add};
+static const ckpt_lazy_op scale_op = {.part = part_scale, .cut = ckpt_lazy_cut_alike, .elementwise = true};
+static const ckpt_lazy_op add_number_op = {.part = part_add_number, .cut = ckpt_lazy_cut_alike, .elementwise = true};
+static const ckpt_lazy_op add_op = {.part = part_add, .cut = ckpt_lazy_cut_alike};
 
 /* ---- results ---- */
 

@@ -36,7 +36,7 @@ static void part_mean(unsigned char *to, const ckpt_lazy *lazy, size_t i, const 
   }
 }
 
-static const ckpt_lazy_op mean_op = {.part = part_mean};
+static const ckpt_lazy_op mean_op = {.part = part_mean, .cut = ckpt_lazy_cut_alike};
 
 static bool same_shape(const ckpt_tensor *a, const ckpt_tensor *b) {
   if (ckpt_tensor_ndim(a) != ckpt_tensor_ndim(b)) return false;

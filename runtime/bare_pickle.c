@@ -9,6 +9,7 @@
 
 typedef struct reader {
   ckpt_document *doc;
+  const ckpt_trust *trust;
   ckpt_pickle_hooks torch;
   ckpt_ptrmap loaded; /* bytes -> index of the storage that they hold: asked for again, it is not copied again */
   ckpt_storage **storages;
@@ -69,6 +70,7 @@ static ckpt_status load_from_bytes(reader *r, ckpt_value *v, const ckpt_value *b
   ckpt_document *doc = NULL;
   size_t end;
   CKPT_TRY(ckpt_mapping_memory(&map, bytes->as.text.bytes, bytes->as.text.n, err));
+  ckpt_mapping_set_trust(map, r->trust);
   ckpt_status st = CKPT_OK;
   if (ckpt_legacy_begins(map, 0)) {
     st = ckpt_legacy_format.read(&doc, &end, map, 0, err);
@@ -123,9 +125,11 @@ static ckpt_status no_storage(ckpt_storage **out, void *context, const char *key
   return ckpt_fail(err, CKPT_E_CORRUPT, -1, "a pickle alone has no storage '%.64s'", key);
 }
 
-static ckpt_status read_values(ckpt_document *doc, size_t *end, const unsigned char *data, size_t start, size_t extent,
+static ckpt_status read_values(ckpt_document *doc, size_t *end, const ckpt_mapping *map, size_t start, size_t extent,
                                ckpt_torch_builder *torch, ckpt_error *err) {
-  reader r = {.doc = doc, .torch = ckpt_torch_builder_hooks(torch)};
+  const unsigned char *data = ckpt_mapping_data(map);
+  const ckpt_trust *trust = ckpt_mapping_trust(map);
+  reader r = {.doc = doc, .trust = trust, .torch = ckpt_torch_builder_hooks(torch)};
   ckpt_pickle_hooks hooks = {.context = &r, .built = on_built};
   ckpt_value *root = NULL;
   ckpt_status st = ckpt_pickle_read_at(&root, end, doc, data, start, extent, "file", &hooks, err);
@@ -141,8 +145,9 @@ static ckpt_status read_at(ckpt_document **out, size_t *end, ckpt_mapping *map, 
   const unsigned char *data = ckpt_mapping_data(map);
   size_t extent = ckpt_pickle_extent(data, start, ckpt_mapping_size(map)), stop = start;
   CKPT_TRY(ckpt_document_make(&doc, ckpt_pickle_memory_limit(extent - start), err));
+  ckpt_document_set_limits(doc, &ckpt_mapping_trust(map)->limits);
   ckpt_status st = ckpt_torch_builder_new(&torch, doc, no_storage, NULL, err);
-  if (st == CKPT_OK) st = read_values(doc, &stop, data, start, extent, torch, err);
+  if (st == CKPT_OK) st = read_values(doc, &stop, map, start, extent, torch, err);
   ckpt_torch_builder_free(torch);
   if (st == CKPT_OK) *end = stop;
   if (st == CKPT_OK && out != NULL)

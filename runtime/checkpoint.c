@@ -12,6 +12,7 @@
 #include "safetensors.h"
 #include "shards.h"
 #include "zip_check.h"
+#include "zip_strict.h"
 
 struct ckpt_checkpoint {
   ckpt_document *doc;
@@ -19,6 +20,7 @@ struct ckpt_checkpoint {
   const char *format;
   uint64_t bytes;
   size_t save; /* wanted */
+  ckpt_trust trust;
   ckpt_saves saves;
   const ckpt_save_format *stream; /* NULL: a format of one save to a file */
   ckpt_mapping *map;              /* the file, or the index of a set; NULL for a directory */
@@ -33,6 +35,7 @@ typedef ckpt_status (*reader)(ckpt_checkpoint *cp, ckpt_error *err);
 
 static ckpt_status read_zip(ckpt_checkpoint *cp, ckpt_error *err) {
   CKPT_TRY(ckpt_zip_open(&cp->zip, cp->map, 0, ckpt_mapping_size(cp->map), err));
+  CKPT_TRY(ckpt_zip_check_strict(cp->map, 0, ckpt_mapping_size(cp->map), err));
   return ckpt_pth_read(&cp->doc, &cp->format, cp->zip, err);
 }
 
@@ -137,13 +140,19 @@ static ckpt_status read_set(ckpt_checkpoint *cp, const char *path, ckpt_error *e
 
 static ckpt_status read_dcp(ckpt_checkpoint *cp, const char *dir, ckpt_error *err) {
   cp->format = "torch-dcp";
-  CKPT_TRY(ckpt_dcp_open(&cp->dcp, dir, err));
+  CKPT_TRY(ckpt_dcp_open(&cp->dcp, dir, &cp->trust, err));
   cp->doc = ckpt_document_retain(ckpt_dcp_document(cp->dcp));
   cp->bytes = ckpt_dcp_bytes(cp->dcp);
   return CKPT_OK;
 }
 
 typedef ckpt_status (*path_reader)(ckpt_checkpoint *cp, const char *path, ckpt_error *err);
+
+/* A value of the wrong kind, size or shape is the caller's fault elsewhere; in a file it is the file's. */
+static ckpt_status corrupt(ckpt_error *err) {
+  if (err != NULL) err->status = CKPT_E_CORRUPT;
+  return CKPT_E_CORRUPT;
+}
 
 /* `name` begins messages; the reader gets `path`. */
 static ckpt_status open_by(ckpt_checkpoint **out, path_reader read, ckpt_mapping *map, const char *path,
@@ -152,10 +161,13 @@ static ckpt_status open_by(ckpt_checkpoint **out, path_reader read, ckpt_mapping
   if (cp == NULL) return ckpt_fail_nomem(err, sizeof *cp);
   if (map != NULL) cp->map = ckpt_mapping_retain(map);
   cp->save = options == NULL ? 0 : options->save;
+  cp->trust = ckpt_trust_of(options);
+  if (map != NULL) ckpt_mapping_set_trust(map, &cp->trust);
   cp->saves = (ckpt_saves){1, map == NULL ? 0 : ckpt_mapping_size(map)};
   ckpt_status st = read(cp, path, err);
   if (st == CKPT_OK && cp->save >= cp->saves.count) st = ckpt_saves_no_such(cp->save, cp->saves.count, err);
   if (st == CKPT_OK && options != NULL && options->verify) st = ckpt_checkpoint_verify(cp, err);
+  if (st == CKPT_E_TYPE || st == CKPT_E_RANGE || st == CKPT_E_SHAPE) st = corrupt(err);
   if (st != CKPT_OK) {
     ckpt_checkpoint_close(cp);
     return ckpt_fail_in(err, st, name);
@@ -188,6 +200,15 @@ ckpt_status ckpt_checkpoint_open(ckpt_checkpoint **out, const char *path, const 
                                : open_path(out, index == NULL ? path : index, options, err);
   free(dir);
   free(index);
+  return st;
+}
+
+ckpt_status ckpt_checkpoint_open_memory(ckpt_checkpoint **out, const void *data, size_t size, const char *name,
+                                        const ckpt_open_options *options, ckpt_error *err) {
+  ckpt_mapping *map = NULL;
+  CKPT_TRY(ckpt_mapping_memory(&map, size == 0 ? "" : data, size, err));
+  ckpt_status st = open_by(out, read_file, map, name, name, options, err);
+  ckpt_mapping_release(map);
   return st;
 }
 

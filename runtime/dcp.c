@@ -12,6 +12,7 @@
 #include "dcp_nest.h"
 #include "file.h"
 #include "pth.h"
+#include "zip_strict.h"
 
 typedef struct opened {
   const ckpt_dcp_item *item;
@@ -27,6 +28,7 @@ struct ckpt_dcp {
   opened *items;
   size_t n_items, item_capacity;
   uint64_t bytes;
+  ckpt_trust trust;
 };
 
 /* ---- files ---- */
@@ -54,6 +56,7 @@ static ckpt_status find_file(size_t *out, ckpt_dcp *dcp, int dir, const char *na
   if (st == CKPT_E_NOTFOUND)
     return ckpt_fail(err, CKPT_E_CORRUPT, -1, "the file '%.200s', which .metadata names, is missing", name);
   CKPT_TRY(st);
+  ckpt_mapping_set_trust(map, &dcp->trust);
   st = keep_file(dcp, name, map, err);
   if (st != CKPT_OK) {
     ckpt_mapping_release(map);
@@ -88,7 +91,8 @@ static ckpt_status in_item(ckpt_status st, const ckpt_dcp_item *item, ckpt_error
 static ckpt_status open_zip(ckpt_zip **out, ckpt_dcp *dcp, size_t file, const ckpt_dcp_item *item, ckpt_error *err) {
   opened o = {item, NULL};
   CKPT_TRY(ckpt_zip_open(&o.zip, dcp->files[file], (size_t)item->offset, (size_t)item->length, err));
-  ckpt_status st = keep_item(dcp, o, err);
+  ckpt_status st = ckpt_zip_check_strict(dcp->files[file], (size_t)item->offset, (size_t)item->length, err);
+  if (st == CKPT_OK) st = keep_item(dcp, o, err);
   if (st != CKPT_OK) {
     ckpt_zip_release(o.zip);
     return st;
@@ -222,7 +226,8 @@ static ckpt_status read_entries(ckpt_dcp *dcp, int dir, ckpt_error *err) {
 static ckpt_status read_metadata(ckpt_dcp *dcp, int dir, ckpt_error *err) {
   ckpt_mapping *map = NULL;
   CKPT_TRY(ckpt_mapping_open_at(&map, dir, ".metadata", err));
-  ckpt_status st = ckpt_dcp_meta_read(&dcp->meta, ckpt_mapping_data(map), ckpt_mapping_size(map), err);
+  ckpt_mapping_set_trust(map, &dcp->trust);
+  ckpt_status st = ckpt_dcp_meta_read(&dcp->meta, map, err);
   dcp->bytes = ckpt_mapping_size(map);
   ckpt_mapping_release(map);
   return st;
@@ -234,10 +239,11 @@ static ckpt_status read_directory(ckpt_dcp *dcp, int dir, ckpt_error *err) {
   return read_entries(dcp, dir, err);
 }
 
-ckpt_status ckpt_dcp_open(ckpt_dcp **out, const char *dir, ckpt_error *err) {
+ckpt_status ckpt_dcp_open(ckpt_dcp **out, const char *dir, const ckpt_trust *trust, ckpt_error *err) {
   int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (fd < 0) return ckpt_fail_errno(err, errno, "the directory cannot be opened");
   ckpt_dcp *dcp = calloc(1, sizeof *dcp);
+  if (dcp != NULL) dcp->trust = *trust;
   ckpt_status st = dcp == NULL ? ckpt_fail_nomem(err, sizeof *dcp) : read_directory(dcp, fd, err);
   close(fd);
   if (st == CKPT_OK)

@@ -24,7 +24,7 @@ ckpt_status ckpt_dcp_find(char **dir, const char *path, ckpt_error *err);
  * CKPT_E_CORRUPT: an item outside its file, a file that is missing, chunks that are not the tensor, an item of another
  * dtype or size than .metadata says; and what dcp_meta.h lists.
  */
-ckpt_status ckpt_dcp_open(ckpt_dcp **out, const char *dir, ckpt_error *err);
+ckpt_status ckpt_dcp_open(ckpt_dcp **out, const char *dir, const ckpt_trust *trust, ckpt_error *err);
 void ckpt_dcp_close(ckpt_dcp *dcp);
 
 ckpt_document *ckpt_dcp_document(const ckpt_dcp *dcp); /* borrowed */

@@ -195,7 +195,7 @@ static ckpt_status fetch(unsigned char **out, bool *heap, void *context, ckpt_er
   return CKPT_OK;
 }
 
-static const ckpt_storage_source assembly_source = {fetch, drop};
+static const ckpt_storage_source assembly_source = {.fetch = fetch, .drop = drop};
 
 static assembly *new_assembly(const ckpt_dcp_entry *e, size_t bytes) {
   size_t ndim = (size_t)e->ndim;

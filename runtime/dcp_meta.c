@@ -280,13 +280,14 @@ static ckpt_status read_all(ckpt_dcp_meta *meta, reader *r, const unsigned char 
   return read_entries(meta, r, field(root, "state_dict_metadata"));
 }
 
-ckpt_status ckpt_dcp_meta_read(ckpt_dcp_meta *out, const unsigned char *bytes, size_t n, ckpt_error *err) {
+ckpt_status ckpt_dcp_meta_read(ckpt_dcp_meta *out, const ckpt_mapping *map, ckpt_error *err) {
   ckpt_error here = {0};
   ckpt_dcp_meta meta = {0};
   reader r = {.err = &here};
-  size_t limit = ckpt_pickle_memory_limit(n);
+  size_t n = ckpt_mapping_size(map), limit = ckpt_pickle_memory_limit(n);
   ckpt_status st = ckpt_document_make(&r.doc, limit > SIZE_MAX / 2 ? limit : 2 * limit, &here);
-  if (st == CKPT_OK) st = read_all(&meta, &r, bytes, n);
+  if (st == CKPT_OK) ckpt_document_set_limits(r.doc, &ckpt_mapping_trust(map)->limits);
+  if (st == CKPT_OK) st = read_all(&meta, &r, ckpt_mapping_data(map), n);
   ckpt_strmap_free(&r.index);
   if (st != CKPT_OK) {
     ckpt_document_release(r.doc);

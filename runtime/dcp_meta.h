@@ -48,7 +48,7 @@ typedef struct ckpt_dcp_meta {
  * CKPT_E_FORMAT: a pickle of something else. CKPT_E_CORRUPT: a field missing or of a wrong kind, an entry whose item is
  * not listed, a file name with a folder. CKPT_E_UNSUPPORTED: items of another storage, transformed (compressed) items.
  */
-ckpt_status ckpt_dcp_meta_read(ckpt_dcp_meta *out, const unsigned char *bytes, size_t n, ckpt_error *err);
+ckpt_status ckpt_dcp_meta_read(ckpt_dcp_meta *out, const ckpt_mapping *map, ckpt_error *err);
 void ckpt_dcp_meta_free(ckpt_dcp_meta *meta);
 
 #endif

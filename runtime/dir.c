@@ -256,6 +256,7 @@ ckpt_status ckpt_dir_open(ckpt_dir **out, const char *path, bool create, bool lo
 
 void ckpt_dir_close(ckpt_dir *dir) {
   if (dir == NULL) return;
+  if (dir->fd >= 0) ckpt_dir_drop_spare(dir);
   if (dir->lock >= 0) ckpt_io_close(dir->io, dir->lock);
   if (dir->fd >= 0) ckpt_io_close(dir->io, dir->fd);
   free(dir->path);

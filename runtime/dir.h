@@ -7,14 +7,17 @@
 
 #include "publish.h"
 
+enum { CKPT_TEMP_NAME = 32 };
+
 struct ckpt_dir {
   const ckpt_io *io;
   char *path;      /* for messages only */
   int fd, lock;    /* lock: -1 without one */
   bool named_only; /* unnamed files were tried and do not work here */
+  bool recycle;
+  char spare[CKPT_TEMP_NAME]; /* a retired file that is kept for its blocks; "": none. See spare.c */
 };
 
-enum { CKPT_TEMP_NAME = 32 };
 #define CKPT_TEMP_PREFIX ".tmp-ckpt-"
 
 /* A name that nobody can guess: ".tmp-ckpt-" and 16 hexadecimal digits. */
@@ -42,6 +45,18 @@ int ckpt_dir_open_file(ckpt_dir *dir, const char *name, int flags, struct stat *
 
 /* CKPT_E_IO with "dir/name: what: errno". */
 ckpt_status ckpt_dir_fail(const ckpt_dir *dir, const char *name, const char *what, ckpt_error *err);
+
+/* The file becomes the spare, if it may; false if it is to be unlinked instead. */
+bool ckpt_dir_keep_spare(ckpt_dir *dir, const char *name);
+
+/* The spare is unlinked. */
+void ckpt_dir_drop_spare(ckpt_dir *dir);
+
+/*
+ * The spare, open for writing, under its temporary name, cut to `size` bytes if it was longer (*blocks: what it has).
+ * There is none afterwards in any case. False: there was none, or somebody else has it open or mapped.
+ */
+bool ckpt_dir_take_spare(int *fd, char temp[CKPT_TEMP_NAME], uint64_t *blocks, ckpt_dir *dir, uint64_t size);
 
 /* True for the errno values by which a file system says that it has no (further) hard links for us. */
 bool ckpt_links_unsupported(int sys);

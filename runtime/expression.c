@@ -187,15 +187,18 @@ done:
   return st;
 }
 
+/* Half of a head's rows. Any number of heads that divides them gives the right shape, and wrong values: where the size
+ * of a head is given too, it must agree (llama.cpp#3364). */
 static ckpt_status rope_half(int64_t *half, const ckpt_expr_node *node, const ckpt_tensor *t, ckpt_error *err) {
   int64_t heads = node->integer[0], all;
   int64_t size = ckpt_tensor_ndim(t) > 0 ? ckpt_tensor_shape(t)[0] : 0;
-  if (size > 0 && heads > 0 && ckpt_mul_i64(&all, heads, 2) && size % all == 0) {
-    *half = size / all;
-    return CKPT_OK;
-  }
-  return ckpt_fail(err, CKPT_E_SHAPE, -1, "2 x %lld heads do not divide a first dimension of %lld", (long long)heads,
-                   (long long)size);
+  if (size <= 0 || heads <= 0 || !ckpt_mul_i64(&all, heads, 2) || size % all != 0)
+    return ckpt_fail(err, CKPT_E_SHAPE, -1, "2 x %lld heads do not divide a first dimension of %lld", (long long)heads,
+                     (long long)size);
+  *half = size / all;
+  if (node->n_integers < 2 || node->integer[1] == 2 * *half) return CKPT_OK;
+  return ckpt_fail(err, CKPT_E_SHAPE, -1, "%lld heads of %lld are not a first dimension of %lld", (long long)heads,
+                   (long long)node->integer[1], (long long)size);
 }
 
 OPERATION(op_rope_split) {
@@ -302,8 +305,8 @@ static const ckpt_expr_op operations[] = {
     {"add", "?n", 2, op_add, "add [, number]"},
     {"cast", "t", 1, op_cast, "cast, dtype"},
     {"pad", "iii?n", 1, op_pad, "pad, dim, before, after [, value]"},
-    {"rope_split", "i", 1, op_rope_split, "rope_split, heads"},
-    {"rope_merge", "i", 1, op_rope_merge, "rope_merge, heads"},
+    {"rope_split", "i?i", 1, op_rope_split, "rope_split, heads [, size of a head]"},
+    {"rope_merge", "i?i", 1, op_rope_merge, "rope_merge, heads [, size of a head]"},
     {"resize", "llm", 1, op_resize, "resize, { dims }, { sizes }, mode"},
     {"split", "ili", 1, op_split, "split, dim, { sizes }, piece"},
     {"chunk", "iii", 1, op_chunk, "chunk, dim, n, piece"},

@@ -17,7 +17,9 @@ struct ckpt_mapping {
   atomic_size_t refs;
   const unsigned char *data;
   size_t size;
-  bool mapped; /* to be unmapped by us */
+  bool mapped;        /* to be unmapped by us */
+  atomic_size_t used; /* bytes since the pages were last let go */
+  ckpt_trust trust;
 };
 
 static ckpt_status make(ckpt_mapping **out, const void *data, size_t size, bool mapped, ckpt_error *err) {
@@ -27,6 +29,8 @@ static ckpt_status make(ckpt_mapping **out, const void *data, size_t size, bool 
   m->data = data;
   m->size = size;
   m->mapped = mapped;
+  atomic_init(&m->used, 0);
+  m->trust = ckpt_trust_of(NULL);
   *out = m;
   return CKPT_OK;
 }
@@ -85,6 +89,18 @@ void ckpt_mapping_release(ckpt_mapping *m) {
   if (m->mapped) munmap((void *)(uintptr_t)m->data, m->size);
   free(m);
 }
+
+/* MADV_DONTNEED on pages of a file that were never written to: the next look brings them back as they were. */
+void ckpt_mapping_used(ckpt_mapping *m, size_t n) {
+  if (!m->mapped || m->size < CKPT_MAPPING_WINDOW) return;
+  size_t before = atomic_fetch_add_explicit(&m->used, n, memory_order_relaxed);
+  if (before + n < CKPT_MAPPING_WINDOW) return;
+  atomic_store_explicit(&m->used, 0, memory_order_relaxed);
+  madvise((void *)(uintptr_t)m->data, m->size, MADV_DONTNEED);
+}
+
+void ckpt_mapping_set_trust(ckpt_mapping *m, const ckpt_trust *trust) { m->trust = *trust; }
+const ckpt_trust *ckpt_mapping_trust(const ckpt_mapping *m) { return &m->trust; }
 
 const unsigned char *ckpt_mapping_data(const ckpt_mapping *m) { return m->data; }
 size_t ckpt_mapping_size(const ckpt_mapping *m) { return m->size; }

@@ -4,7 +4,7 @@
 #ifndef CKPT_FILE_H
 #define CKPT_FILE_H
 
-#include "base.h"
+#include "trust.h"
 
 typedef struct ckpt_mapping ckpt_mapping;
 
@@ -22,7 +22,19 @@ ckpt_status ckpt_mapping_memory(ckpt_mapping **out, const void *data, size_t siz
 
 ckpt_mapping *ckpt_mapping_retain(ckpt_mapping *m);
 void ckpt_mapping_release(ckpt_mapping *m);
+/* How far the file is believed: the defaults, until it is set, which is before anybody reads. */
+void ckpt_mapping_set_trust(ckpt_mapping *m, const ckpt_trust *trust);
+const ckpt_trust *ckpt_mapping_trust(const ckpt_mapping *m);
+
 const unsigned char *ckpt_mapping_data(const ckpt_mapping *m);
+
+/*
+ * `n` more bytes of the mapping have been looked at and are done with. Once in CKPT_MAPPING_WINDOW of them the pages
+ * are taken out of this process (not out of the page cache), so that who goes through a file of any size holds little
+ * of it. Only a hint: what is looked at again is found again. Thread-safe.
+ */
+enum { CKPT_MAPPING_WINDOW = 16 << 20 };
+void ckpt_mapping_used(ckpt_mapping *m, size_t n);
 size_t ckpt_mapping_size(const ckpt_mapping *m);
 
 /*

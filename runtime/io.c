@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
+#include <signal.h>
 #include <stdio.h>
 #include <sys/file.h>
 #include <sys/ioctl.h>
@@ -130,6 +131,13 @@ static int io_flock(void *ctx, int fd) {
   return flock(fd, LOCK_EX | LOCK_NB);
 }
 
+/* Should somebody come in between, the kernel sends a signal: SIGURG, which does nothing unless it is wanted. */
+static int io_lease(void *ctx, int fd) {
+  (void)ctx;
+  if (fcntl(fd, F_SETSIG, SIGURG) != 0 || fcntl(fd, F_SETLEASE, F_WRLCK) != 0) return -1;
+  return fcntl(fd, F_SETLEASE, F_UNLCK);
+}
+
 static ssize_t io_random(void *ctx, void *data, size_t size) {
   (void)ctx;
   return getrandom(data, size, 0);
@@ -155,6 +163,7 @@ const ckpt_io *ckpt_io_posix(void) {
       .list = io_list,
       .statat = io_statat,
       .flock = io_flock,
+      .lease = io_lease,
       .random = io_random,
   };
   return &posix;

@@ -37,6 +37,7 @@ typedef struct ckpt_io {
   /* Calls each(arg, name) for every entry, "." and ".." too, until it returns false (which is no failure). */
   int (*list)(void *ctx, int dir, bool (*each)(void *arg, const char *name), void *arg);
   int (*flock)(void *ctx, int fd); /* LOCK_EX | LOCK_NB */
+  int (*lease)(void *ctx, int fd); /* F_SETLEASE, F_WRLCK, and back: 0 if no other descriptor or mapping has the file */
   ssize_t (*random)(void *ctx, void *data, size_t size);
   int (*direct)(void *ctx, int fd, bool on); /* fcntl O_DIRECT; NULL: never */
 } ckpt_io;

@@ -3,6 +3,8 @@
 
 #include <stdlib.h>
 
+#include "depth.h"
+
 /* ---- errors ---- */
 
 ckpt_status ckpt_machine_fail(const ckpt_machine *m, ckpt_error *err, ckpt_status status, const char *what) {
@@ -20,6 +22,11 @@ ckpt_status ckpt_machine_at(const ckpt_machine *m, ckpt_status status, ckpt_erro
   *err = kept;
   err->position = (int64_t)m->op;
   return ckpt_fail_in(err, status, where);
+}
+
+static ckpt_status too_deep(const ckpt_machine *m, ckpt_error *err) {
+  return ckpt_fail(err, CKPT_E_LIMIT, (int64_t)m->op, "%s+0x%zx: values lie more than %zu levels deep in one another",
+                   m->name, m->op, m->limits.depth);
 }
 
 /* ---- vectors, stack, marks ---- */
@@ -42,9 +49,18 @@ ckpt_status ckpt_machine_keep(ckpt_vector *v, void *item, ckpt_error *err) {
   return CKPT_OK;
 }
 
+/*
+ * Without a mark, no pickler has more than three values of one level on the stack (an object, a key, an item): what
+ * grows beyond is too deep, and is told so before it takes memory.
+ */
+static bool is_pile(const ckpt_machine *m) {
+  return m->n_marks == 0 && m->stack.n == m->stack.capacity && m->stack.n / 4 > m->limits.depth;
+}
+
 /* Pushes a value that a builder made; NULL is the builder's failure. */
 ckpt_status ckpt_machine_push_slowly(ckpt_machine *m, ckpt_value *v, ckpt_error *err) {
   if (v == NULL) return ckpt_machine_at(m, err == NULL ? CKPT_E_CORRUPT : err->status, err);
+  if (is_pile(m)) return too_deep(m, err);
   return ckpt_machine_keep(&m->stack, v, err);
 }
 
@@ -67,7 +83,7 @@ ckpt_status ckpt_machine_top(ckpt_value **out, ckpt_machine *m, ckpt_error *err)
 ckpt_status ckpt_machine_pop_mark(ckpt_value ***items, size_t *n, ckpt_machine *m, ckpt_error *err) {
   if (m->n_marks == 0) return ckpt_machine_fail(m, err, CKPT_E_CORRUPT, "there is no mark on the stack");
   size_t height = m->marks[--m->n_marks];
-  *items = (ckpt_value **)m->stack.items + height;
+  *items = m->stack.items == NULL ? NULL : (ckpt_value **)m->stack.items + height; /* NULL + 0 is undefined */
   *n = m->stack.n - height;
   m->stack.n = height;
   return CKPT_OK;
@@ -102,6 +118,7 @@ ckpt_status ckpt_machine_take_line(const unsigned char **out, size_t *n, ckpt_ma
 }
 
 ckpt_status ckpt_machine_mark(ckpt_machine *m, ckpt_error *err) {
+  if (m->n_marks >= m->limits.depth) return too_deep(m, err); /* each is a container that is not yet whole */
   if (m->n_marks == m->mark_capacity) {
     size_t capacity = m->mark_capacity == 0 ? 64 : m->mark_capacity * 2;
     size_t *marks = realloc(m->marks, capacity * sizeof *marks);
@@ -123,6 +140,9 @@ ckpt_status ckpt_machine_put(ckpt_machine *m, uint64_t index, ckpt_error *err) {
   if (index >= m->size - m->start)
     return ckpt_fail(err, CKPT_E_LIMIT, (int64_t)m->op, "%s+0x%zx: memo index %llu in a pickle of %zu bytes", m->name,
                      m->op, (unsigned long long)index, m->size - m->start);
+  if (m->memo_count >= m->limits.memo)
+    return ckpt_fail(err, CKPT_E_LIMIT, (int64_t)m->op, "%s+0x%zx: more than %zu entries in the memo", m->name, m->op,
+                     m->limits.memo);
   if (index >= m->memo.capacity) CKPT_TRY(grow(&m->memo, (size_t)index + 1, err));
   if (m->memo.n <= index) m->memo.n = (size_t)index + 1;
   if (m->memo.items[index] == NULL) m->memo_count++;
@@ -137,6 +157,40 @@ ckpt_status ckpt_machine_get(ckpt_machine *m, uint64_t index, ckpt_error *err) {
                      (unsigned long long)index);
   v->recalled = true;
   return ckpt_machine_push(m, v, err);
+}
+
+/* ---- limits ---- */
+
+enum { ANY_DEPTH = UINT16_MAX }; /* what heights can count to */
+
+void ckpt_machine_limit(ckpt_machine *m) {
+  const ckpt_limits *given = ckpt_document_limits(m->doc);
+  m->limits = (ckpt_limits){SIZE_MAX, SIZE_MAX, SIZE_MAX, SIZE_MAX, SIZE_MAX};
+  if (given != NULL) m->limits = *given;
+  if (m->limits.depth >= ANY_DEPTH) m->limits.depth = SIZE_MAX;
+}
+
+ckpt_status ckpt_machine_hold(ckpt_machine *m, ckpt_value *to, ckpt_value *item, ckpt_error *err) {
+  if (item == NULL) return CKPT_OK;
+  item->held = true;
+  m->loose |= to->held; /* so are all cycles: from then on heights are no bounds at all */
+  if (item->height < to->height) return CKPT_OK;
+  if (item->height >= m->limits.depth && !m->loose) return too_deep(m, err);
+  if (item->height < ANY_DEPTH) to->height = (uint16_t)(item->height + 1);
+  return CKPT_OK;
+}
+
+ckpt_status ckpt_machine_hold_all(ckpt_machine *m, ckpt_value *to, ckpt_value *const *items, size_t n,
+                                  ckpt_error *err) {
+  for (size_t i = 0; i < n; i++) CKPT_TRY(ckpt_machine_hold(m, to, items[i], err));
+  return CKPT_OK;
+}
+
+ckpt_status ckpt_machine_check_depth(const ckpt_machine *m, const ckpt_value *root, ckpt_error *err) {
+  bool deeper = false;
+  if (!m->loose || m->limits.depth == SIZE_MAX) return CKPT_OK;
+  CKPT_TRY(ckpt_value_deeper(&deeper, root, m->limits.depth, err));
+  return deeper ? too_deep(m, err) : CKPT_OK;
 }
 
 void ckpt_machine_free(ckpt_machine *m) {

@@ -28,6 +28,10 @@ typedef struct ckpt_machine {
   ckpt_value *small[256]; /* integers 0..255 have no identity */
   ckpt_object *spare;     /* memory for the next object, or NULL */
   bool stopped;
+  ckpt_limits limits; /* SIZE_MAX: none */
+  size_t opcodes;
+  size_t frame_end; /* of the frame that op lies in; 0 before the first */
+  bool loose;       /* a value was filled after it had become part of another: heights say nothing */
 } ckpt_machine;
 
 /* fail and at put "name+0xoffset: " before a message; push takes NULL as the failure of the builder that gave it. */
@@ -45,6 +49,16 @@ ckpt_status ckpt_machine_take_line(const unsigned char **out, size_t *n, ckpt_ma
 ckpt_status ckpt_machine_mark(ckpt_machine *m, ckpt_error *err);
 ckpt_status ckpt_machine_put(ckpt_machine *m, uint64_t index, ckpt_error *err);
 ckpt_status ckpt_machine_get(ckpt_machine *m, uint64_t index, ckpt_error *err);
+
+/* Fetches the limits of the document. */
+void ckpt_machine_limit(ckpt_machine *m);
+
+/* `item` (may be NULL) becomes a part of `to`; all: n of them do. CKPT_E_LIMIT if that makes it too deep. */
+ckpt_status ckpt_machine_hold(ckpt_machine *m, ckpt_value *to, ckpt_value *item, ckpt_error *err);
+ckpt_status ckpt_machine_hold_all(ckpt_machine *m, ckpt_value *to, ckpt_value *const *items, size_t n, ckpt_error *err);
+
+/* CKPT_E_LIMIT where heights did not tell how deep `root` is, and it is too deep. */
+ckpt_status ckpt_machine_check_depth(const ckpt_machine *m, const ckpt_value *root, ckpt_error *err);
 
 /* What is said of an argument of n bytes that the pickle does not have. */
 ckpt_status ckpt_machine_cut_off(const ckpt_machine *m, uint64_t n, ckpt_error *err);

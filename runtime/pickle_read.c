@@ -156,6 +156,7 @@ static ckpt_status push_seq(ckpt_machine *m, ckpt_kind kind, ckpt_value *const *
     if (v->as.seq.items == NULL) return ckpt_machine_push(m, NULL, err);
     memcpy(v->as.seq.items, items, n * sizeof *items);
     v->as.seq.n = v->as.seq.capacity = n;
+    CKPT_TRY(ckpt_machine_hold_all(m, v, items, n, err));
   }
   return ckpt_machine_push(m, v, err);
 }
@@ -188,6 +189,7 @@ static ckpt_status op_tuple3(ckpt_machine *m, ckpt_error *err) { return push_tup
 static ckpt_status add_items(ckpt_machine *m, ckpt_value *to, ckpt_value *const *items, size_t n, ckpt_error *err) {
   ckpt_seq *seq = to->kind == CKPT_LIST ? &to->as.seq : to->kind == CKPT_OBJECT ? &to->as.object->items : NULL;
   if (seq == NULL) return ckpt_machine_fail(m, err, CKPT_E_CORRUPT, "items appended to what is no list");
+  CKPT_TRY(ckpt_machine_hold_all(m, to, items, n, err));
   for (size_t i = 0; i < n; i++) CKPT_TRY(ckpt_machine_at(m, ckpt_seq_push(seq, m->doc, items[i], err), err));
   return CKPT_OK;
 }
@@ -213,6 +215,7 @@ static ckpt_status op_additems(ckpt_machine *m, ckpt_error *err) {
   CKPT_TRY(ckpt_machine_pop_mark(&items, &n, m, err));
   CKPT_TRY(ckpt_machine_top(&to, m, err));
   if (to->kind != CKPT_SET) return ckpt_machine_fail(m, err, CKPT_E_CORRUPT, "items added to what is no set");
+  CKPT_TRY(ckpt_machine_hold_all(m, to, items, n, err));
   for (size_t i = 0; i < n; i++) CKPT_TRY(ckpt_machine_at(m, ckpt_seq_push(&to->as.seq, m->doc, items[i], err), err));
   return CKPT_OK;
 }
@@ -221,6 +224,7 @@ static ckpt_status add_pairs(ckpt_machine *m, ckpt_value *to, ckpt_value *const 
   if (n % 2 != 0) return ckpt_machine_fail(m, err, CKPT_E_CORRUPT, "a key without its value");
   ckpt_dict *d = to->kind == CKPT_DICT ? to->as.dict : to->kind == CKPT_OBJECT ? &to->as.object->dict : NULL;
   if (d == NULL) return ckpt_machine_fail(m, err, CKPT_E_CORRUPT, "keys set in what is no dict");
+  CKPT_TRY(ckpt_machine_hold_all(m, to, flat, n, err));
   if (!d->unsettled && n > 0) CKPT_TRY(ckpt_machine_keep(&m->dicts, d, err));
   d->unsettled = true;
   for (size_t i = 0; i < n; i++) CKPT_TRY(ckpt_machine_at(m, ckpt_seq_push(&d->flat, m->doc, flat[i], err), err));
@@ -375,6 +379,8 @@ static ckpt_status push_object(ckpt_machine *m, ckpt_how how, ckpt_value *callab
   ckpt_object *object = v->as.object;
   m->spare = NULL;
   v->made->kwargs = kwargs;
+  ckpt_value *const parts[] = {callable, args, kwargs};
+  CKPT_TRY(ckpt_machine_hold_all(m, v, parts, CKPT_COUNTOF(parts), err));
   CKPT_TRY(ckpt_machine_push(m, v, err));
   ckpt_status (*hook)(void *, ckpt_value *, ckpt_error *) = how == CKPT_BY_PERSID ? m->hooks->persid : m->hooks->built;
   if (hook != NULL) CKPT_TRY(ckpt_machine_at(m, hook(m->hooks->context, v, err), err));
@@ -456,6 +462,7 @@ static ckpt_status op_build(ckpt_machine *m, ckpt_error *err) {
   int budget = 256;
   CKPT_TRY(ckpt_machine_pop(&state, m, err));
   CKPT_TRY(ckpt_machine_top(&to, m, err));
+  CKPT_TRY(ckpt_machine_hold(m, to, state, err));
   CKPT_TRY(state_hook(&done, m, to, state, err));
   if (done) return CKPT_OK;
   ckpt_value **at = NULL;
@@ -498,8 +505,10 @@ static ckpt_status op_proto(ckpt_machine *m, ckpt_error *err) {
 static ckpt_status op_frame(ckpt_machine *m, ckpt_error *err) {
   uint64_t length = 0;
   CKPT_TRY(ckpt_machine_take_uint(&length, m, 8, err));
-  return length <= m->size - m->pos ? CKPT_OK
-                                    : ckpt_machine_fail(m, err, CKPT_E_CORRUPT, "a frame longer than the pickle");
+  if (length > m->size - m->pos) return ckpt_machine_fail(m, err, CKPT_E_CORRUPT, "a frame longer than the pickle");
+  if (m->op < m->frame_end) return ckpt_machine_fail(m, err, CKPT_E_CORRUPT, "a frame inside a frame");
+  m->frame_end = m->pos + (size_t)length;
+  return CKPT_OK;
 }
 
 static ckpt_status op_stop(ckpt_machine *m, ckpt_error *err) {
@@ -588,15 +597,24 @@ static const opcode opcodes[256] = {
     [0x98] = op_out_of_band,
 };
 
+/* Readers that take a frame as a buffer of its own would read other opcodes behind it. */
+static ckpt_status straddles(const ckpt_machine *m, ckpt_error *err) {
+  return ckpt_machine_fail(m, err, CKPT_E_CORRUPT, "an opcode that begins in a frame and ends behind it");
+}
+
 static ckpt_status run(ckpt_machine *m, ckpt_error *err) {
   while (!m->stopped) {
     m->op = m->pos;
+    if (++m->opcodes > m->limits.opcodes)
+      return ckpt_fail(err, CKPT_E_LIMIT, (int64_t)m->op, "%s+0x%zx: more than %zu opcodes", m->name, m->op,
+                       m->limits.opcodes);
     if (m->pos == m->size) return ckpt_machine_fail(m, err, CKPT_E_CORRUPT, "the pickle ends without STOP");
     unsigned char code = m->data[m->pos++];
     if (opcodes[code] == NULL)
       return ckpt_fail(err, CKPT_E_CORRUPT, (int64_t)m->op, "%s+0x%zx: 0x%02x is no pickle opcode", m->name, m->op,
                        code);
     CKPT_TRY(opcodes[code](m, err));
+    if (m->op < m->frame_end && m->pos > m->frame_end) return straddles(m, err);
   }
   return CKPT_OK;
 }
@@ -605,7 +623,7 @@ static ckpt_status finish(ckpt_value **out, ckpt_machine *m, ckpt_error *err) {
   CKPT_TRY(ckpt_machine_pop(out, m, err));
   for (size_t i = 0; i < m->dicts.n; i++)
     CKPT_TRY(ckpt_machine_at(m, ckpt_dict_settle(m->dicts.items[i], m->doc, err), err));
-  return CKPT_OK;
+  return ckpt_machine_check_depth(m, *out, err);
 }
 
 ckpt_status ckpt_pickle_read_at(ckpt_value **out, size_t *end, ckpt_document *doc, const unsigned char *data,
@@ -618,6 +636,7 @@ ckpt_status ckpt_pickle_read_at(ckpt_value **out, size_t *end, ckpt_document *do
   *m = (ckpt_machine){.doc = doc, .data = data, .start = start, .size = size, .pos = start};
   m->name = name;
   m->hooks = hooks == NULL ? &none : hooks;
+  ckpt_machine_limit(m);
   ckpt_value *root = NULL;
   ckpt_status st = run(m, &here);
   if (st == CKPT_OK) st = finish(&root, m, &here);

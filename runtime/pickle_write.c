@@ -12,7 +12,7 @@
 #include "pickle_holders.h"
 #include "way.h"
 
-enum { BATCH = 1000 };
+enum { BATCH = 1000, MAX_SETS_IN_ITSELF = 64 };
 
 typedef enum task_kind {
   SAVE,       /* value */
@@ -49,7 +49,8 @@ typedef struct writer {
   size_t n_tasks, task_capacity;
   ckpt_ptrmap memo;
   size_t memo_count;
-  ckpt_ptrmap begun;   /* objects whose making is being written or was -> 0; 1: a second time inside the first */
+  ckpt_ptrmap begun;   /* objects whose making is being written or was -> 0; 1: a second time inside the first; and */
+                       /* sets -> how often they were begun */
   ckpt_ptrmap holders; /* see pickle_holders.h; counted when first needed */
   const ckpt_value *root;
   ckpt_strmap classes; /* "module.name" -> memo number: Python memoises the one class object */
@@ -589,9 +590,22 @@ static ckpt_status write_bytearray(writer *w, const ckpt_value *v) {
   return put(w, v);
 }
 
+/*
+ * Items that lead back to their set have it written inside itself, until they are all in the memo. One that never comes
+ * into the memo (a tuple) would go on for ever; Python's pickler ends in a RecursionError there.
+ */
+static ckpt_status begin_set(writer *w, const ckpt_value *v) {
+  size_t begun = ckpt_ptrmap_get(&w->begun, v);
+  if (begun == SIZE_MAX) begun = 0;
+  if (begun == MAX_SETS_IN_ITSELF)
+    return ckpt_fail(w->err, CKPT_E_UNSUPPORTED, -1, "a set whose items hold it, which protocol 2 cannot say");
+  return ckpt_ptrmap_set(&w->begun, v, begun + 1, w->err);
+}
+
 /* set([items]) and frozenset([items]): the list is nobody's but ours. */
 static ckpt_status write_set(writer *w, const ckpt_value *v) {
   size_t id;
+  CKPT_TRY(begin_set(w, v));
   CKPT_TRY(write_global(w, v->kind == CKPT_SET ? "__builtin__.set" : "__builtin__.frozenset"));
   CKPT_TRY(emit_op(w, ']'));
   CKPT_TRY(emit_put(w, &id));

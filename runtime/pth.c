@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "stream.h"
 #include "torch_build.h"
 #include "torchscript.h"
 
@@ -30,6 +31,7 @@ static ckpt_status read_saved(ckpt_document **out, ckpt_archive *a, ckpt_error *
   if (i == SIZE_MAX) return ckpt_fail(err, CKPT_E_FORMAT, -1, "record '%s/data.pkl' is missing", a->prefix);
   CKPT_TRY(ckpt_archive_bytes(&bytes, &n, &heap, a, i, err));
   ckpt_status st = ckpt_document_make(&doc, ckpt_pickle_memory_limit(n), err);
+  if (st == CKPT_OK) ckpt_document_set_limits(doc, &ckpt_zip_trust(a->zip)->limits);
   if (st == CKPT_OK) st = read_pickle(doc, a, bytes, n, err);
   free(heap);
   if (st != CKPT_OK) {
@@ -77,16 +79,26 @@ static void storage_name(char *out, size_t key) {
   *out = '\0';
 }
 
-/* What had to be inflated or computed is let go again: of a large checkpoint one storage is in memory at a time. */
-static ckpt_status write_storage(ckpt_zip_writer *w, size_t key, ckpt_storage *storage, ckpt_error *err) {
-  char name[40];
+static ckpt_status fill_storage(ckpt_sink *to, void *storage, ckpt_error *err) {
+  return ckpt_storage_stream(to, storage, 0, ckpt_storage_size(storage), err);
+}
+
+/* What had to be inflated is let go again: of a large checkpoint one storage is in memory at a time. */
+static ckpt_status write_whole(ckpt_zip_writer *w, const char *name, ckpt_storage *storage, ckpt_error *err) {
   const unsigned char *data = NULL;
   void *owned = NULL;
-  storage_name(name, key);
   CKPT_TRY(ckpt_storage_read(&data, &owned, storage, err));
   ckpt_status st = ckpt_zip_writer_add_storage(w, name, storage, data, err);
   free(owned);
   return st;
+}
+
+static ckpt_status write_storage(ckpt_zip_writer *w, size_t key, ckpt_storage *storage, ckpt_error *err) {
+  char name[40];
+  storage_name(name, key);
+  bool computed = !ckpt_storage_lies(storage) && ckpt_storage_streams(storage);
+  if (!computed) return write_whole(w, name, storage, err);
+  return ckpt_zip_writer_add_from(w, name, ckpt_storage_size(storage), fill_storage, storage, err);
 }
 
 static ckpt_status write_storages(ckpt_zip_writer *w, const ckpt_pickle *pickle, ckpt_error *err) {

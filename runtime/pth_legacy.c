@@ -67,7 +67,9 @@ static ckpt_status read_pickle(ckpt_value **out, stream *s, ckpt_document *doc, 
 /* A new document for the pickle at the current position. */
 static ckpt_status document_here(ckpt_document **out, const stream *s, ckpt_error *err) {
   size_t extent = ckpt_pickle_extent(s->data, s->pos, s->size);
-  return ckpt_document_make(out, ckpt_pickle_memory_limit(extent - s->pos), err);
+  CKPT_TRY(ckpt_document_make(out, ckpt_pickle_memory_limit(extent - s->pos), err));
+  ckpt_document_set_limits(*out, &ckpt_mapping_trust(s->map)->limits);
+  return CKPT_OK;
 }
 
 /* Steps over a pickle; *integer gets its value if that is an integer. */

@@ -364,6 +364,7 @@ ckpt_status ckpt_tar_read(ckpt_document **out, ckpt_mapping *map, ckpt_error *er
   ckpt_error here = {0};
   tar t = {.map = map};
   CKPT_TRY(ckpt_document_make(&t.doc, ckpt_pickle_memory_limit(0), err));
+  ckpt_document_set_limits(t.doc, &ckpt_mapping_trust(map)->limits);
   ckpt_status st = read_archive(&t, &here);
   ckpt_strmap_free(&t.by_key);
   free(t.things);

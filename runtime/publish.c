@@ -10,7 +10,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 
-#include "stream.h"
+#include "direct.h"
 
 enum { STREAMED = 16 << 20 };
 
@@ -19,7 +19,7 @@ struct ckpt_output {
   ckpt_dir *dir;
   int fd;
   uint64_t reserved, written;
-  ckpt_stream *stream; /* of a large file, until it is flushed */
+  ckpt_direct *direct; /* of a large file, until it is flushed */
   bool synced;
   char temp[CKPT_TEMP_NAME]; /* "" while the file has no name at all */
 };
@@ -27,8 +27,9 @@ struct ckpt_output {
 /* ---- beginning ---- */
 
 /* Unnamed where that works: it vanishes by itself when we are killed, and nobody can put a link in its place. */
-static ckpt_status open_temporary(ckpt_output *o, ckpt_error *err) {
+static ckpt_status open_temporary(ckpt_output *o, uint64_t expected, ckpt_error *err) {
   ckpt_dir *dir = o->dir;
+  if (expected > 0 && ckpt_dir_take_spare(&o->fd, o->temp, &o->reserved, dir, expected)) return CKPT_OK;
   if (dir->named_only) return ckpt_dir_temp_open(&o->fd, o->temp, dir, err);
   o->fd = ckpt_io_open(dir->io, dir->fd, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0666);
   if (o->fd >= 0) return CKPT_OK;
@@ -42,6 +43,7 @@ static ckpt_status reserve(ckpt_output *o, uint64_t expected, ckpt_error *err) {
   if (expected == 0) return CKPT_OK;
   if (expected > INT64_MAX)
     return ckpt_fail(err, CKPT_E_RANGE, -1, "%s: no file holds %llu bytes", o->dir->path, (unsigned long long)expected);
+  if (expected <= o->reserved) return CKPT_OK;
   o->reserved = expected;
   if (ckpt_io_reserve(o->dir->io, o->fd, (off_t)expected) == 0) return CKPT_OK;
   return ckpt_fail_errno(err, errno, "%s: there is no room for a file of %llu bytes", o->dir->path,
@@ -55,8 +57,8 @@ static ckpt_status write_failed(const ckpt_output *o, int sys, ckpt_error *err) 
 static ckpt_status sink_write(ckpt_sink *sink, const void *data, size_t size, ckpt_error *err) {
   ckpt_output *o = (ckpt_output *)sink;
   int sys = 0;
-  if (o->stream != NULL)
-    sys = ckpt_stream_write(o->stream, data, size);
+  if (o->direct != NULL)
+    sys = ckpt_direct_write(o->direct, data, size);
   else if (ckpt_io_write_all(o->dir->io, o->fd, data, size) != 0)
     sys = errno;
   if (sys != 0) return write_failed(o, sys, err);
@@ -70,9 +72,10 @@ ckpt_status ckpt_output_begin(ckpt_output **out, ckpt_dir *dir, uint64_t expecte
   o->sink.write = sink_write;
   o->dir = dir;
   o->fd = -1;
-  ckpt_status st = open_temporary(o, err);
+  ckpt_status st = open_temporary(o, expected, err);
+  bool recycled = o->reserved > 0; /* its pages are in the cache: nothing is to be gained by going past them */
   if (st == CKPT_OK) st = reserve(o, expected, err);
-  if (st == CKPT_OK && expected >= STREAMED) st = ckpt_stream_new(&o->stream, dir->io, o->fd, err);
+  if (st == CKPT_OK && expected >= STREAMED && !recycled) st = ckpt_direct_new(&o->direct, dir->io, o->fd, err);
   if (st != CKPT_OK) {
     ckpt_output_abandon(o);
     return st;
@@ -86,7 +89,7 @@ int ckpt_output_fd(const ckpt_output *o) { return o->fd; }
 
 void ckpt_output_abandon(ckpt_output *o) {
   if (o == NULL) return;
-  ckpt_stream_free(o->stream); /* its thread uses the descriptor */
+  ckpt_direct_free(o->direct); /* its thread uses the descriptor */
   if (o->fd >= 0) ckpt_io_close(o->dir->io, o->fd);
   ckpt_dir_drop(o->dir, o->temp);
   free(o);
@@ -140,18 +143,24 @@ static ckpt_status give_name(ckpt_output *o, const char *name, ckpt_error *err) 
   return st;
 }
 
+/* Bytes that were there before (of a spare) must not be read back as if they had been written. */
+static ckpt_status trim(ckpt_output *o, ckpt_error *err) {
+  if (o->reserved > o->written && ckpt_io_truncate(o->dir->io, o->fd, (off_t)o->written) != 0)
+    return ckpt_fail_errno(err, errno, "%s: the space that was reserved too much cannot be given back", o->dir->path);
+  o->reserved = o->written;
+  return CKPT_OK;
+}
+
 ckpt_status ckpt_output_flush(ckpt_output *o, ckpt_error *err) {
-  int sys = o->stream == NULL ? 0 : ckpt_stream_flush(o->stream);
-  ckpt_stream_free(o->stream);
-  o->stream = NULL;
-  return sys == 0 ? CKPT_OK : write_failed(o, sys, err);
+  int sys = o->direct == NULL ? 0 : ckpt_direct_flush(o->direct);
+  ckpt_direct_free(o->direct);
+  o->direct = NULL;
+  return sys == 0 ? trim(o, err) : write_failed(o, sys, err);
 }
 
 ckpt_status ckpt_output_sync(ckpt_output *o, const char *name, ckpt_error *err) {
   const ckpt_io *io = o->dir->io;
   CKPT_TRY(ckpt_output_flush(o, err));
-  if (o->reserved > o->written && ckpt_io_truncate(io, o->fd, (off_t)o->written) != 0)
-    return ckpt_dir_fail(o->dir, name, "the space that was reserved too much cannot be given back", err);
   if (io->fsync(io->ctx, o->fd) != 0) return ckpt_dir_fail(o->dir, name, "the new file cannot be synced", err);
   o->synced = true;
   return CKPT_OK;

@@ -46,6 +46,12 @@ bool ckpt_dir_has(ckpt_dir *dir, const char *name); /* follows no link */
  * a control character, or longer than 200 bytes. */
 ckpt_status ckpt_name_check(const char *name, ckpt_error *err);
 
+/*
+ * With `recycle` one of the files that retire would unlink is kept under a temporary name instead, and the next new
+ * file is written over its blocks, if nobody else has it: see spare.c. Off at first.
+ */
+void ckpt_dir_set_recycle(ckpt_dir *dir, bool recycle);
+
 /* Starts a file of about `expected` bytes (0: unknown); the space is allocated now so that a full disk shows here. */
 ckpt_status ckpt_output_begin(ckpt_output **out, ckpt_dir *dir, uint64_t expected, ckpt_error *err);
 ckpt_sink *ckpt_output_sink(ckpt_output *o);

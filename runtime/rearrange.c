@@ -46,15 +46,9 @@ static ckpt_status derive(ckpt_tensor **out, const ckpt_lazy_op *op, const ckpt_
 
 /* ---- contiguous ---- */
 
-static void part_contiguous(unsigned char *to, const ckpt_lazy *lazy, size_t i, const void *data) {
-  ckpt_tensor_cast_into(to, ckpt_tensor_dtype(lazy->result), lazy->sources[i], data);
-}
-
-static const ckpt_lazy_op contiguous_op = {.part = part_contiguous};
-
 ckpt_status ckpt_tensor_contiguous(ckpt_tensor **out, const ckpt_tensor *t, ckpt_error *err) {
   if (!ckpt_tensor_is_contiguous(t) || ckpt_tensor_conj(t) || ckpt_tensor_neg(t))
-    return derive(out, &contiguous_op, t, ckpt_tensor_shape(t), NULL, 0, err);
+    return derive(out, &ckpt_lazy_contiguous, t, ckpt_tensor_shape(t), NULL, 0, err);
   *out = ckpt_tensor_retain((ckpt_tensor *)(uintptr_t)t); /* only its count changes */
   return CKPT_OK;
 }
@@ -76,7 +70,22 @@ static void part_select(unsigned char *to, const ckpt_lazy *lazy, size_t i, cons
   for (int64_t k = 0; k < n; k++) place(to, lazy, from, data, (placement){k * row, s->index[k] * stride, shape});
 }
 
-static const ckpt_lazy_op select_op = {.plain = true, .part = part_select};
+/* How many of the indices from `first` on, n at most, follow each other upwards. */
+static int64_t run_of(const selection *s, int64_t first, int64_t n) {
+  int64_t k = 1;
+  while (k < n && s->index[first + k] == s->index[first] + k) k++;
+  return k;
+}
+
+static ckpt_status cut_selection(ckpt_lazy **out, int64_t *n, const ckpt_lazy *lazy, int dim, int64_t first,
+                                 ckpt_error *err) {
+  const selection *s = lazy->params;
+  if (dim != s->dim) return ckpt_lazy_cut_alike(out, n, lazy, dim, first, err);
+  *n = run_of(s, first, *n);
+  return ckpt_lazy_cut_copy(out, *n, lazy, 0, dim, s->index[first], err);
+}
+
+static const ckpt_lazy_op select_op = {.plain = true, .part = part_select, .cut = cut_selection};
 
 static ckpt_status check_index(int64_t size, int dim, size_t n, const int64_t *index, ckpt_error *err) {
   if (n > INT64_MAX / sizeof *index - 1) return ckpt_fail(err, CKPT_E_RANGE, -1, "too many indices");
@@ -125,7 +134,14 @@ static void part_flip(unsigned char *to, const ckpt_lazy *lazy, size_t i, const 
                     shape, (size_t)size);
 }
 
-static const ckpt_lazy_op flip_op = {.plain = true, .part = part_flip};
+static ckpt_status cut_flipped(ckpt_lazy **out, int64_t *n, const ckpt_lazy *lazy, int dim, int64_t first,
+                               ckpt_error *err) {
+  const flipped *f = lazy->params;
+  int64_t size = ckpt_tensor_shape(lazy->result)[dim];
+  return ckpt_lazy_cut_from(out, *n, lazy, dim, f->dims[dim] ? size - first - *n : first, err);
+}
+
+static const ckpt_lazy_op flip_op = {.plain = true, .part = part_flip, .cut = cut_flipped};
 
 ckpt_status ckpt_tensor_flip(ckpt_tensor **out, const ckpt_tensor *t, int n, const int *dims, ckpt_error *err) {
   flipped f = {{false}};
@@ -153,7 +169,16 @@ static void part_roll(unsigned char *to, const ckpt_lazy *lazy, size_t i, const 
   if (r->shift > 0) place(to, lazy, from, data, (placement){0, rest * stride, shape});
 }
 
-static const ckpt_lazy_op roll_op = {.plain = true, .part = part_roll};
+static ckpt_status cut_rolled(ckpt_lazy **out, int64_t *n, const ckpt_lazy *lazy, int dim, int64_t first,
+                              ckpt_error *err) {
+  const rolled *r = lazy->params;
+  if (dim != r->dim) return ckpt_lazy_cut_alike(out, n, lazy, dim, first, err);
+  int64_t size = ckpt_tensor_shape(lazy->result)[dim], piece = first < r->shift ? r->shift : size;
+  if (*n > piece - first) *n = piece - first;
+  return ckpt_lazy_cut_copy(out, *n, lazy, 0, dim, first < r->shift ? first + size - r->shift : first - r->shift, err);
+}
+
+static const ckpt_lazy_op roll_op = {.plain = true, .part = part_roll, .cut = cut_rolled};
 
 ckpt_status ckpt_tensor_roll(ckpt_tensor **out, const ckpt_tensor *t, int64_t shift, int dim, ckpt_error *err) {
   rolled r = {0, 0};
@@ -184,7 +209,18 @@ static void part_cat(unsigned char *to, const ckpt_lazy *lazy, size_t i, const v
         (placement){start_of(lazy, j->dim, i) * row_of(lazy->result, j->dim), 0, ckpt_tensor_shape(from)});
 }
 
-static const ckpt_lazy_op cat_op = {.plain = true, .part = part_cat};
+static ckpt_status cut_joined(ckpt_lazy **out, int64_t *n, const ckpt_lazy *lazy, int dim, int64_t first,
+                              ckpt_error *err) {
+  const joined *j = lazy->params;
+  size_t i = 0;
+  if (dim != j->dim) return ckpt_lazy_cut_alike(out, n, lazy, dim, first, err);
+  while (first >= ckpt_tensor_shape(lazy->sources[i])[dim]) first -= ckpt_tensor_shape(lazy->sources[i++])[dim];
+  int64_t left = ckpt_tensor_shape(lazy->sources[i])[dim] - first;
+  if (*n > left) *n = left;
+  return ckpt_lazy_cut_copy(out, *n, lazy, i, dim, first, err);
+}
+
+static const ckpt_lazy_op cat_op = {.plain = true, .part = part_cat, .cut = cut_joined};
 
 /* One dtype, and one shape but for dimension `dim` (-1: no exception). */
 static ckpt_status check_alike(const ckpt_tensor *first, const ckpt_tensor *t, int dim, ckpt_error *err) {
@@ -264,7 +300,35 @@ static void part_pad(unsigned char *to, const ckpt_lazy *lazy, size_t i, const v
   place(to, lazy, from, data, (placement){at, 0, ckpt_tensor_shape(from)});
 }
 
-static const ckpt_lazy_op pad_op = {.plain = true, .begin = begin_pad, .part = part_pad};
+static ckpt_status cut_padded(ckpt_lazy **out, int64_t *n, const ckpt_lazy *lazy, int dim, int64_t first,
+                              ckpt_error *err);
+
+static const ckpt_lazy_op pad_op = {.plain = true, .begin = begin_pad, .part = part_pad, .cut = cut_padded};
+
+/* Entries with nothing of the source in them. */
+static ckpt_status cut_margin(ckpt_lazy **out, int64_t n, const ckpt_lazy *lazy, int dim, ckpt_error *err) {
+  int64_t shape[CKPT_MAX_DIMS];
+  copy_shape(shape, lazy->result);
+  shape[dim] = n;
+  ckpt_lazy_plan plan = {
+      &pad_op,          ckpt_tensor_dtype(lazy->result), ckpt_tensor_ndim(lazy->result), shape, 0, NULL, lazy->params,
+      lazy->params_size};
+  return ckpt_lazy_new(out, &plan, err);
+}
+
+/* Of the result's three parts along a dimension the one that `first` is in; the cut keeps to it. */
+static ckpt_status cut_padded(ckpt_lazy **out, int64_t *n, const ckpt_lazy *lazy, int dim, int64_t first,
+                              ckpt_error *err) {
+  const padding *p = lazy->params;
+  if (lazy->n_sources == 0) return cut_margin(out, *n, lazy, dim, err);
+  int64_t start = p->before[dim], end = start + ckpt_tensor_shape(lazy->sources[0])[dim];
+  int64_t stop = first < start ? start : first < end ? end : ckpt_tensor_shape(lazy->result)[dim];
+  if (*n > stop - first) *n = stop - first;
+  if (first < start || first >= end) return cut_margin(out, *n, lazy, dim, err);
+  CKPT_TRY(ckpt_lazy_cut_from(out, *n, lazy, dim, first - start, err));
+  ((padding *)(*out)->params)->before[dim] = 0;
+  return CKPT_OK;
+}
 
 static ckpt_status pad_dim(int64_t *size, int dim, int64_t before, int64_t after, ckpt_error *err) {
   if (before < 0 || after < 0)

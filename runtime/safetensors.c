@@ -83,9 +83,10 @@ typedef struct reader {
 static ckpt_status find_header(reader *r, ckpt_error *err) {
   size_t size = ckpt_mapping_size(r->map);
   uint64_t n = ckpt_le64(ckpt_mapping_data(r->map));
-  if (n > CKPT_SAFETENSORS_MAX_HEADER)
-    return ckpt_fail(err, CKPT_E_LIMIT, 0, "a safetensors header of %llu bytes; at most %d are allowed",
-                     (unsigned long long)n, CKPT_SAFETENSORS_MAX_HEADER);
+  size_t most = ckpt_mapping_trust(r->map)->limits.header;
+  if (n > most)
+    return ckpt_fail(err, CKPT_E_LIMIT, 0, "a safetensors header of %llu bytes; at most %zu are allowed",
+                     (unsigned long long)n, most);
   if (n > size - 8)
     return ckpt_fail(err, CKPT_E_CORRUPT, (int64_t)size,
                      "the safetensors header ends at byte %llu, the file at byte %zu", (unsigned long long)n + 8, size);

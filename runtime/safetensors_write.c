@@ -6,6 +6,7 @@
 
 #include "json_write.h"
 #include "safetensors.h"
+#include "stream.h"
 
 /* A float4 tensor counts bytes, the format counts the two values in each. */
 static bool is_paired(const ckpt_tensor *t) { return ckpt_tensor_dtype(t) == CKPT_F4_E2M1FN_X2; }
@@ -123,46 +124,8 @@ void ckpt_safetensors_free(ckpt_safetensors *file) {
 
 /* ---- the data ---- */
 
-static ckpt_status write_gathered(ckpt_sink *sink, const ckpt_tensor *t, const void *data, ckpt_error *err) {
-  enum { BLOCK = 1 << 20 };
-  unsigned char *buffer = malloc(BLOCK);
-  if (buffer == NULL) return ckpt_fail_nomem(err, BLOCK);
-  size_t size = ckpt_dtype_size(ckpt_tensor_dtype(t));
-  int64_t numel = ckpt_tensor_numel(t), step = (int64_t)(BLOCK / size);
-  ckpt_status st = CKPT_OK;
-  for (int64_t at = 0; st == CKPT_OK && at < numel; at += step) {
-    int64_t n = numel - at < step ? numel - at : step;
-    ckpt_tensor_gather(buffer, t, data, at, n);
-    st = sink->write(sink, buffer, (size_t)n * size, err);
-  }
-  free(buffer);
-  return st;
-}
-
-/* From where it lies; what lies in a mapping is let go behind. */
-static ckpt_status write_direct(ckpt_sink *sink, const ckpt_tensor *t, const unsigned char *data, ckpt_error *err) {
-  enum { BLOCK = 1 << 18, FORGET = 4096 };
-  const ckpt_storage *s = ckpt_tensor_storage(t);
-  size_t size = ckpt_tensor_nbytes(t), step = ckpt_storage_is_mapped(s) ? BLOCK : size;
-  for (size_t at = 0, n; at < size; at += n) {
-    n = size - at < step ? size - at : step;
-    CKPT_TRY(sink->write(sink, data + at, n, err));
-    if (n >= FORGET) ckpt_storage_forget(s, data + at, n);
-  }
-  return CKPT_OK;
-}
-
-static ckpt_status write_tensor(ckpt_sink *sink, const ckpt_safetensors_tensor *e, ckpt_error *err) {
-  const ckpt_tensor *t = e->tensor;
-  const void *data = NULL;
-  if (ckpt_tensor_numel(t) == 0) return CKPT_OK;
-  CKPT_TRY(ckpt_tensor_data(&data, t, err));
-  bool direct = ckpt_tensor_is_contiguous(t) && !ckpt_tensor_conj(t) && !ckpt_tensor_neg(t);
-  return direct ? write_direct(sink, t, data, err) : write_gathered(sink, t, data, err);
-}
-
 ckpt_status ckpt_safetensors_write(ckpt_sink *sink, const ckpt_safetensors *file, ckpt_error *err) {
   CKPT_TRY(sink->write(sink, file->header, file->header_n, err));
-  for (size_t i = 0; i < file->n; i++) CKPT_TRY(write_tensor(sink, &file->tensors[i], err));
+  for (size_t i = 0; i < file->n; i++) CKPT_TRY(ckpt_tensor_stream(sink, file->tensors[i].tensor, err));
   return CKPT_OK;
 }

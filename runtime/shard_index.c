@@ -88,10 +88,10 @@ static ckpt_status read_metadata(ckpt_value **out, ckpt_document *doc, json_t *j
   return CKPT_OK;
 }
 
-static ckpt_status parse(ckpt_shard_index *index, ckpt_error *err) {
+static ckpt_status parse(ckpt_shard_index *index, size_t most, ckpt_error *err) {
   json_t *json = NULL;
-  if (index->text_n > MAX_INDEX)
-    return ckpt_fail(err, CKPT_E_LIMIT, 0, "an index of %zu bytes; at most %d are read", index->text_n, MAX_INDEX);
+  if (index->text_n > most)
+    return ckpt_fail(err, CKPT_E_LIMIT, 0, "an index of %zu bytes; at most %zu are read", index->text_n, most);
   CKPT_TRY(ckpt_json_parse(&json, index->text, index->text_n, 0, "the index", err));
   index->json = json;
   return read_rows(index, err);
@@ -100,7 +100,7 @@ static ckpt_status parse(ckpt_shard_index *index, ckpt_error *err) {
 ckpt_status ckpt_shard_index_parse(ckpt_shard_index *out, ckpt_value **metadata, ckpt_document *doc,
                                    const ckpt_mapping *map, ckpt_error *err) {
   ckpt_shard_index index = {.text = (const char *)ckpt_mapping_data(map), .text_n = ckpt_mapping_size(map)};
-  ckpt_status st = parse(&index, err);
+  ckpt_status st = parse(&index, ckpt_mapping_trust(map)->limits.header, err);
   if (st == CKPT_OK && metadata != NULL) st = read_metadata(metadata, doc, index.json, err);
   if (st == CKPT_OK)
     *out = index;

@@ -59,6 +59,7 @@ typedef struct reader {
   ckpt_shards set;
   ckpt_shard_index index;
   const char *path; /* of the index */
+  ckpt_open_options options;
   ckpt_document *doc;
   ckpt_value *root, *metadata;
   ckpt_strmap rows; /* tensor -> its row */
@@ -109,7 +110,7 @@ static ckpt_status open_shard(reader *r, ckpt_shard *shard, ckpt_error *err) {
     return ckpt_fail(err, st, (int64_t)ckpt_shard_index_place(&r->index, row),
                      "shard '%.200s', which holds tensor '%.100s', is not there", shard->name, row->name);
   }
-  if (st == CKPT_OK) st = ckpt_checkpoint_open_mapping(&shard->cp, map, shard->name, NULL, err);
+  if (st == CKPT_OK) st = ckpt_checkpoint_open_mapping(&shard->cp, map, shard->name, &r->options, err);
   ckpt_mapping_release(map);
   return st;
 }
@@ -193,7 +194,7 @@ static ckpt_status read_set(reader *r, ckpt_mapping *index, ckpt_error *err) {
 
 ckpt_status ckpt_shards_read(ckpt_shards *out, ckpt_document **doc, ckpt_value **metadata, ckpt_mapping *index,
                              const char *path, ckpt_error *err) {
-  reader r = {.path = path};
+  reader r = {.path = path, .options = ckpt_trust_options(ckpt_mapping_trust(index))};
   ckpt_status st = read_set(&r, index, err);
   ckpt_shard_index_free(&r.index);
   ckpt_strmap_free(&r.rows);

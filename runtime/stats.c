@@ -9,7 +9,7 @@
 #include <stdlib.h>
 
 #include "element.h"
-#include "tensor.h"
+#include "stream.h"
 
 enum { BLOCK = 512 };
 
@@ -79,34 +79,39 @@ static void load(double *v, const unsigned char *bytes, ckpt_dtype dtype, size_t
   if (part != dtype) fold_complex(v, n);
 }
 
-static moments go_over(ckpt_stats *s, const ckpt_tensor *t, const void *data) {
-  unsigned char bytes[BLOCK * CKPT_ELEMENT_MAX];
+/* Takes a tensor's bytes as they pass. */
+typedef struct survey {
+  ckpt_sink sink; /* first: the sink's address is the survey's */
+  ckpt_stats *stats;
+  ckpt_dtype dtype;
+  moments all;
+} survey;
+
+static ckpt_status go_over(ckpt_sink *sink, const void *data, size_t size, ckpt_error *err) {
+  survey *s = (survey *)sink;
+  const unsigned char *bytes = data;
   double v[2 * BLOCK];
-  moments all = {0, 0, 0};
-  for (int64_t at = 0; at < s->count; at += BLOCK) {
-    size_t n = s->count - at < BLOCK ? (size_t)(s->count - at) : BLOCK;
-    ckpt_tensor_gather(bytes, t, data, at, (int64_t)n);
-    load(v, bytes, ckpt_tensor_dtype(t), n);
-    n = sift(s, v, n);
-    note_bounds(s, v, n);
-    merge(&all, moments_of(v, n));
-    ckpt_tensor_passed(t, data, at, s->count - at < BLOCK ? s->count - at : BLOCK);
+  size_t element = ckpt_dtype_size(s->dtype), count = size / element;
+  (void)err;
+  for (size_t at = 0; at < count; at += BLOCK) {
+    size_t n = count - at < BLOCK ? count - at : BLOCK;
+    load(v, bytes + at * element, s->dtype, n);
+    n = sift(s->stats, v, n);
+    note_bounds(s->stats, v, n);
+    merge(&s->all, moments_of(v, n));
   }
-  return all;
+  return CKPT_OK;
 }
 
 ckpt_status ckpt_tensor_stats(ckpt_stats *out, const ckpt_tensor *t, ckpt_error *err) {
   const double none = (double)NAN;
-  const void *data;
-  void *owned;
   ckpt_stats s = {.count = ckpt_tensor_numel(t), .min = none, .max = none, .mean = none, .std = none};
+  survey over = {{go_over}, &s, ckpt_tensor_dtype(t), {0, 0, 0}};
   CKPT_TRY(ckpt_element_check(ckpt_tensor_dtype(t), "stats", err));
   CKPT_TRY(ckpt_tensor_check_spread(t, err));
-  CKPT_TRY(ckpt_tensor_read(&data, &owned, t, err));
-  moments m = go_over(&s, t, data);
-  free(owned);
-  if (m.n > 0) s.mean = m.mean;
-  if (m.n > 1) s.std = sqrt(m.squares / (m.n - 1));
+  CKPT_TRY(ckpt_tensor_stream(&over.sink, t, err));
+  if (over.all.n > 0) s.mean = over.all.mean;
+  if (over.all.n > 1) s.std = sqrt(over.all.squares / (over.all.n - 1));
   *out = s;
   return CKPT_OK;
 }

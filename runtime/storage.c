@@ -68,13 +68,17 @@ ckpt_status ckpt_storage_from(ckpt_storage **out, size_t size, const ckpt_storag
 
 static void drop_mapping(void *context) { ckpt_mapping_release(context); }
 
+static void used_mapping(void *context, size_t n) {
+  if (context != NULL) ckpt_mapping_used(context, n);
+}
+
 static ckpt_status fetch_unplaced(unsigned char **out, bool *heap, void *context, ckpt_error *err) {
   (void)out, (void)heap, (void)context;
   return ckpt_fail(err, CKPT_E_CORRUPT, -1, "the file does not hold the storage's bytes");
 }
 
 /* The context of a span is its mapping; its bytes are there from the beginning, so that fetch is for pending ones. */
-static const ckpt_storage_source span_source = {fetch_unplaced, drop_mapping};
+static const ckpt_storage_source span_source = {.fetch = fetch_unplaced, .drop = drop_mapping, .used = used_mapping};
 
 ckpt_status ckpt_storage_pending(ckpt_storage **out, size_t size, ckpt_error *err) {
   return ckpt_storage_from(out, size, &span_source, NULL, err);
@@ -120,7 +124,15 @@ static ckpt_status fetch_record(unsigned char **out, bool *heap, void *context, 
 
 static void drop_record(void *context) { ckpt_zip_release(((ckpt_storage *)context)->zip); }
 
-static const ckpt_storage_source record_source = {fetch_record, drop_record};
+static bool record_lies(const void *context) {
+  const ckpt_storage *s = context;
+  return ckpt_zip_entry_at(s->zip, s->index)->stored;
+}
+
+static void used_record(void *context, size_t n) { ckpt_zip_used(((ckpt_storage *)context)->zip, n); }
+
+static const ckpt_storage_source record_source = {
+    .fetch = fetch_record, .drop = drop_record, .lies = record_lies, .used = used_record};
 
 ckpt_status ckpt_storage_record(ckpt_storage **out, ckpt_zip *zip, size_t index, ckpt_error *err) {
   const ckpt_zip_entry *e = ckpt_zip_entry_at(zip, index);
@@ -218,6 +230,23 @@ ckpt_status ckpt_storage_read(const unsigned char **out, void **owned, ckpt_stor
   *out = data;
   *owned = heap ? data : NULL;
   return CKPT_OK;
+}
+
+bool ckpt_storage_lies(const ckpt_storage *s) {
+  if (atomic_load(&s->data) != NULL) return true;
+  return s->source != NULL && s->swap_unit <= 1 && s->source->lies != NULL && s->source->lies(s->context);
+}
+
+void ckpt_storage_used(ckpt_storage *s, size_t n) {
+  if (s->source != NULL && s->source->used != NULL && !atomic_load(&s->heap)) s->source->used(s->context, n);
+}
+
+bool ckpt_storage_streams(const ckpt_storage *s) {
+  return s->source != NULL && s->swap_unit <= 1 && s->source->streams != NULL && s->source->streams(s->context);
+}
+
+ckpt_status ckpt_storage_range(unsigned char *to, size_t *done, ckpt_storage *s, size_t at, size_t n, ckpt_error *err) {
+  return s->source->range(to, done, s->context, at, n, err);
 }
 
 void *ckpt_storage_context(const ckpt_storage *s, const ckpt_storage_source *source) {

@@ -13,11 +13,19 @@ typedef struct ckpt_storage ckpt_storage;
 /*
  * Where a storage's bytes come from. fetch gives them where they lie, or (*heap set) in memory that free() takes; it
  * may run in several threads at once, and again after a failure. drop lets go of the context when the storage goes,
- * or when it could not be made.
+ * or when it could not be made. The others are optional:
+ *   lies     whether fetch costs nothing, because the bytes lie somewhere
+ *   used     n bytes that lie somewhere have been looked at and are done with
+ *   streams  whether range costs no more than the bytes it gives
+ *   range    writes the bytes from `at` on, at least one element of them and at most n; *done gets how many
  */
 typedef struct ckpt_storage_source {
   ckpt_status (*fetch)(unsigned char **out, bool *heap, void *context, ckpt_error *err);
   void (*drop)(void *context);
+  bool (*lies)(const void *context);
+  void (*used)(void *context, size_t n);
+  bool (*streams)(const void *context);
+  ckpt_status (*range)(unsigned char *to, size_t *done, void *context, size_t at, size_t n, ckpt_error *err);
 } ckpt_storage_source;
 
 ckpt_status ckpt_storage_new(ckpt_storage **out, size_t size, ckpt_error *err); /* zeroed */
@@ -61,6 +69,19 @@ ckpt_status ckpt_storage_data(unsigned char **out, ckpt_storage *s, ckpt_error *
  * (*owned, else NULL), so that nothing stays behind.
  */
 ckpt_status ckpt_storage_read(const unsigned char **out, void **owned, ckpt_storage *s, ckpt_error *err);
+
+/* Whether the bytes lie somewhere: ckpt_storage_data then costs nothing and cannot fail. */
+bool ckpt_storage_lies(const ckpt_storage *s);
+
+/* n of the bytes that lie somewhere have been looked at and are done with (ckpt_mapping_used). */
+void ckpt_storage_used(ckpt_storage *s, size_t n);
+
+/* Whether ckpt_storage_range gives the bytes piece by piece, at no more than their own cost. */
+bool ckpt_storage_streams(const ckpt_storage *s);
+
+/* Of a storage that streams: the bytes from `at` on, which is a multiple of its element size; see the source's range.
+ */
+ckpt_status ckpt_storage_range(unsigned char *to, size_t *done, ckpt_storage *s, size_t at, size_t n, ckpt_error *err);
 
 /*
  * Hints for a storage whose bytes lie in a mapping, nothing for any other: all of it will be read soon; the `size`

@@ -1,150 +1,92 @@
-/*
- * stream.c - see stream.h.
- *
- * Invariants: blocks are filled and written in turn; `full` of them wait for the writer, which owns the first of these;
- * the caller owns the others and fills the one behind. Once `failed` is set nothing more is written. Only a whole block
- * is written directly: the last one, which is shorter, goes through the page cache.
- */
+/* stream.c - see stream.h. */
 #include "stream.h"
 
-#include <errno.h>
 #include <stdlib.h>
 
-#include "parallel.h"
+enum { BLOCK = 1 << 20, COMPUTED = 16 << 20 /* strided sources are read once for each of these blocks */ };
 
-enum { BLOCK = 1 << 20, BLOCKS = 2, ALIGNMENT = 4096 };
+/* ---- storages ---- */
 
-struct ckpt_stream {
-  const ckpt_io *io;
-  int fd;
-  bool direct, closed;                  /* direct: the file is in that mode; closed: no more blocks will come */
-  int failed;                           /* errno */
-  unsigned char *room, *blocks[BLOCKS]; /* the blocks, aligned, in their room */
-  size_t filled[BLOCKS];
-  size_t in, out, full; /* blocks by number: that is filled, that is written next; how many wait */
-  pthread_mutex_t lock;
-  pthread_cond_t moved;
-  ckpt_beside writer;
-  bool started;
-};
-
-/* ---- writing a block ---- */
-
-static void stop_direct(ckpt_stream *s) {
-  if (s->direct) ckpt_io_direct(s->io, s->fd, false);
-  s->direct = false;
-}
-
-/* A direct write that the file system does not take (EINVAL, also after a short one) is made in the usual way. */
-static int write_block(ckpt_stream *s, const unsigned char *data, size_t n) {
-  size_t done = 0;
-  if (n % ALIGNMENT != 0) stop_direct(s);
-  if (s->direct) {
-    if (ckpt_io_write_some(s->io, s->fd, data, n, &done) == 0) return 0;
-    if (errno != EINVAL) return errno;
-    stop_direct(s);
+static ckpt_status pass(ckpt_sink *to, ckpt_storage *s, const unsigned char *data, size_t n, ckpt_error *err) {
+  for (size_t at = 0, k; at < n; at += k) {
+    k = n - at < BLOCK ? n - at : BLOCK;
+    CKPT_TRY(to->write(to, data + at, k, err));
+    ckpt_storage_used(s, k);
   }
-  return ckpt_io_write_all(s->io, s->fd, data + done, n - done) == 0 ? 0 : errno;
-}
-
-/* ---- the thread ---- */
-
-static void write_blocks(void *context) {
-  ckpt_stream *s = context;
-  pthread_mutex_lock(&s->lock);
-  for (;;) {
-    while (s->full == 0 && !s->closed) pthread_cond_wait(&s->moved, &s->lock);
-    if (s->full == 0) break;
-    size_t at = s->out;
-    bool skip = s->failed != 0;
-    pthread_mutex_unlock(&s->lock);
-    int failed = skip ? 0 : write_block(s, s->blocks[at], s->filled[at]);
-    pthread_mutex_lock(&s->lock);
-    if (failed != 0) s->failed = failed;
-    s->out = (at + 1) % BLOCKS;
-    s->full--;
-    pthread_cond_signal(&s->moved);
-  }
-  pthread_mutex_unlock(&s->lock);
-}
-
-/* Gives the block that is being filled away, and waits until there is one to fill. */
-static int pass_block(ckpt_stream *s) {
-  if (!s->started) {
-    int failed = s->failed != 0 ? 0 : write_block(s, s->blocks[s->in], s->filled[s->in]);
-    if (failed != 0) s->failed = failed;
-    s->filled[s->in] = 0;
-    return s->failed;
-  }
-  pthread_mutex_lock(&s->lock);
-  s->full++;
-  s->in = (s->in + 1) % BLOCKS;
-  pthread_cond_signal(&s->moved);
-  while (s->full == BLOCKS) pthread_cond_wait(&s->moved, &s->lock);
-  s->filled[s->in] = 0;
-  int failed = s->failed;
-  pthread_mutex_unlock(&s->lock);
-  return failed;
-}
-
-/* ---- public ---- */
-
-int ckpt_stream_write(ckpt_stream *s, const void *data, size_t size) {
-  const unsigned char *p = data;
-  while (size > 0) {
-    size_t *filled = &s->filled[s->in], n = BLOCK - *filled < size ? BLOCK - *filled : size;
-    memcpy(s->blocks[s->in] + *filled, p, n);
-    *filled += n;
-    p += n;
-    size -= n;
-    int failed = *filled == BLOCK ? pass_block(s) : 0;
-    if (failed != 0) return failed;
-  }
-  return 0;
-}
-
-static void close_stream(ckpt_stream *s) {
-  if (!s->started) return;
-  pthread_mutex_lock(&s->lock);
-  s->closed = true;
-  pthread_cond_signal(&s->moved);
-  pthread_mutex_unlock(&s->lock);
-  ckpt_beside_join(&s->writer);
-  s->started = false;
-}
-
-int ckpt_stream_flush(ckpt_stream *s) {
-  if (s->filled[s->in] > 0) pass_block(s);
-  close_stream(s);
-  stop_direct(s);
-  return s->failed;
-}
-
-void ckpt_stream_free(ckpt_stream *s) {
-  if (s == NULL) return;
-  close_stream(s);
-  free(s->room);
-  pthread_mutex_destroy(&s->lock);
-  pthread_cond_destroy(&s->moved);
-  free(s);
-}
-
-ckpt_status ckpt_stream_new(ckpt_stream **out, const ckpt_io *io, int fd, ckpt_error *err) {
-  ckpt_stream *s = calloc(1, sizeof *s);
-  if (s == NULL) return ckpt_fail_nomem(err, sizeof *s);
-  s->io = io;
-  s->fd = fd;
-  pthread_mutex_init(&s->lock, NULL);
-  pthread_cond_init(&s->moved, NULL);
-  s->room = malloc(BLOCKS * BLOCK + ALIGNMENT);
-  if (s->room == NULL) {
-    ckpt_stream_free(s);
-    return ckpt_fail_nomem(err, BLOCKS * BLOCK + ALIGNMENT);
-  }
-  unsigned char *first = s->room + (ALIGNMENT - (uintptr_t)s->room % ALIGNMENT);
-  for (size_t i = 0; i < BLOCKS; i++) s->blocks[i] = first + i * BLOCK;
-  s->direct = ckpt_io_direct(io, fd, true);
-  s->started = ckpt_beside_try(&s->writer, write_blocks, s);
-  *out = s;
   return CKPT_OK;
+}
+
+static ckpt_status pass_ranges(ckpt_sink *to, ckpt_storage *s, size_t at, size_t n, unsigned char *buffer, size_t size,
+                               ckpt_error *err) {
+  size_t end = at + n, done = 0;
+  for (; at < end; at += done) {
+    CKPT_TRY(ckpt_storage_range(buffer, &done, s, at, end - at < size ? end - at : size, err));
+    CKPT_TRY(to->write(to, buffer, done, err));
+  }
+  return CKPT_OK;
+}
+
+static ckpt_status stream_ranges(ckpt_sink *to, ckpt_storage *s, size_t at, size_t n, ckpt_error *err) {
+  size_t size = n < COMPUTED ? n : COMPUTED;
+  unsigned char *buffer = malloc(size);
+  if (buffer == NULL) return ckpt_fail_nomem(err, size);
+  ckpt_status st = pass_ranges(to, s, at, n, buffer, size, err);
+  free(buffer);
+  return st;
+}
+
+/* Of many parts each would cost the whole: then it is kept. */
+static ckpt_status stream_whole(ckpt_sink *to, ckpt_storage *s, size_t at, size_t n, ckpt_error *err) {
+  const unsigned char *data = NULL;
+  unsigned char *kept = NULL;
+  void *owned = NULL;
+  bool part = n < ckpt_storage_size(s) / 2;
+  CKPT_TRY(part ? ckpt_storage_data(&kept, s, err) : ckpt_storage_read(&data, &owned, s, err));
+  ckpt_status st = pass(to, s, (part ? kept : data) + at, n, err);
+  free(owned);
+  return st;
+}
+
+ckpt_status ckpt_storage_stream(ckpt_sink *to, ckpt_storage *s, size_t at, size_t n, ckpt_error *err) {
+  if (n == 0) return CKPT_OK;
+  bool computed = !ckpt_storage_lies(s) && ckpt_storage_streams(s);
+  return computed ? stream_ranges(to, s, at, n, err) : stream_whole(to, s, at, n, err);
+}
+
+/* ---- tensors ---- */
+
+/* What lies in memory of the program's own may change until it is written: it is gathered, not computed later. */
+static ckpt_status gather_blocks(ckpt_sink *to, const ckpt_tensor *t, ckpt_error *err) {
+  const void *data = NULL;
+  CKPT_TRY(ckpt_tensor_data(&data, t, err));
+  unsigned char *buffer = malloc(BLOCK);
+  if (buffer == NULL) return ckpt_fail_nomem(err, BLOCK);
+  size_t size = ckpt_dtype_size(ckpt_tensor_dtype(t));
+  int64_t numel = ckpt_tensor_numel(t), step = (int64_t)(BLOCK / size);
+  ckpt_status st = CKPT_OK;
+  for (int64_t at = 0; st == CKPT_OK && at < numel; at += step) {
+    int64_t n = numel - at < step ? numel - at : step;
+    ckpt_tensor_gather(buffer, t, data, at, n);
+    st = to->write(to, buffer, (size_t)n * size, err);
+  }
+  free(buffer);
+  return st;
+}
+
+static ckpt_status stream_direct(ckpt_sink *to, const ckpt_tensor *t, ckpt_error *err) {
+  size_t per = (size_t)ckpt_dtype_per_byte(ckpt_tensor_dtype(t)), size = ckpt_dtype_size(ckpt_tensor_dtype(t));
+  return ckpt_storage_stream(to, ckpt_tensor_storage(t), (size_t)ckpt_tensor_offset(t) / per * size,
+                             ckpt_tensor_nbytes(t), err);
+}
+
+ckpt_status ckpt_tensor_stream(ckpt_sink *to, const ckpt_tensor *t, ckpt_error *err) {
+  ckpt_tensor *contiguous = NULL;
+  if (ckpt_tensor_is_meta(t)) return ckpt_fail(err, CKPT_E_ARGUMENT, -1, "a meta tensor has no data");
+  if (ckpt_tensor_numel(t) == 0) return CKPT_OK;
+  if (ckpt_tensor_is_contiguous(t) && !ckpt_tensor_conj(t) && !ckpt_tensor_neg(t)) return stream_direct(to, t, err);
+  if (ckpt_storage_is_writable(ckpt_tensor_storage(t))) return gather_blocks(to, t, err);
+  CKPT_TRY(ckpt_tensor_contiguous(&contiguous, t, err));
+  ckpt_status st = stream_direct(to, contiguous, err);
+  ckpt_tensor_release(contiguous);
+  return st;
 }

@@ -1,27 +1,18 @@
 /*
- * stream.h - a large new file, written past the page cache by a thread of its own.
- *
- * Through the page cache each page has to be found, filled and later looked for again, and a machine under memory or
- * disk pressure stops the writer at every step; a file that is synced at once gains nothing from it. So the bytes go
- * through two aligned blocks: the caller fills one while the disk takes the other. Where the file system knows no
- * direct writing, or refuses one, the same bytes go through the page cache; where no thread can be had, the caller
- * writes.
+ * stream.h - the bytes of storages and tensors in order, a block at a time: what lies in a file is let go again as it
+ * passes, what is computed is computed piece by piece. Only what can be had whole alone (deflated, big-endian, or
+ * gathered from parts) is in memory as a whole, one storage at a time.
  */
 #ifndef CKPT_STREAM_H
 #define CKPT_STREAM_H
 
-#include "io.h"
+#include "sink.h"
+#include "tensor.h"
 
-typedef struct ckpt_stream ckpt_stream;
+/* Bytes [at, at+n) of a storage into a sink. `at` is a multiple of the size of its elements. */
+ckpt_status ckpt_storage_stream(ckpt_sink *to, ckpt_storage *s, size_t at, size_t n, ckpt_error *err);
 
-/* Appends to an empty file; io and fd are borrowed. Until the stream is flushed the table is used by its thread. */
-ckpt_status ckpt_stream_new(ckpt_stream **out, const ckpt_io *io, int fd, ckpt_error *err);
-
-/* 0, or an errno: the first thing that went wrong, maybe with bytes that were given earlier. */
-int ckpt_stream_write(ckpt_stream *s, const void *data, size_t size);
-
-/* Waits until all is written. Afterwards the file is written in the usual way. */
-int ckpt_stream_flush(ckpt_stream *s);
-void ckpt_stream_free(ckpt_stream *s);
+/* The logical contents of a tensor with data, in row-major order, with conj and neg bits applied. */
+ckpt_status ckpt_tensor_stream(ckpt_sink *to, const ckpt_tensor *t, ckpt_error *err);
 
 #endif

@@ -81,7 +81,9 @@ static ckpt_status arg_dtype(ckpt_dtype *out, const ckpt_value *tuple, size_t i,
   size_t n;
   if (v == NULL || v->kind != CKPT_CLASS || v->as.text.module != 5 || memcmp(v->as.text.bytes, "torch", 5) != 0)
     return bad(err, "a tensor whose dtype is no torch dtype");
-  return ckpt_dtype_parse(out, ckpt_value_class_name(v, &n), err);
+  ckpt_status st = ckpt_dtype_parse(out, ckpt_value_class_name(v, &n), err);
+  if (st == CKPT_E_NOTFOUND && err != NULL) err->status = CKPT_E_UNSUPPORTED; /* not found are files */
+  return st == CKPT_E_NOTFOUND ? CKPT_E_UNSUPPORTED : st;
 }
 
 /* ---- storages ---- */

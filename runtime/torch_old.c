@@ -54,6 +54,8 @@ static ckpt_status call(const ckpt_torch_old *old, ckpt_value *v, const char *fu
   ckpt_value *cls = ckpt_value_make_class(old->doc, "torch._utils", 12, function, strlen(function), err);
   ckpt_value *made = cls == NULL ? NULL : ckpt_value_make_object(old->doc, CKPT_BY_REDUCE, cls, args, err);
   if (made == NULL) return err->status;
+  made->held = v->held; /* what it was made of before it still holds */
+  made->height = v->height;
   *v = *made;
   return old->next.built(old->next.context, v, err);
 }

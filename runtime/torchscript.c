@@ -220,6 +220,7 @@ static size_t memory_limit(const ckpt_archive *a, const script *s, size_t data, 
 
 static ckpt_status make(ckpt_document **out, script *s, const pickle *data, const pickle *constants, ckpt_error *err) {
   CKPT_TRY(ckpt_document_make(&s->doc, memory_limit(s->archive, s, data->n, constants->n), err));
+  ckpt_document_set_limits(s->doc, &ckpt_zip_trust(s->archive->zip)->limits);
   ckpt_status st = read_both(s, data, constants, err);
   if (st != CKPT_OK) {
     ckpt_document_release(s->doc);

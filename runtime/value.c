@@ -28,6 +28,8 @@ struct ckpt_document {
   ckpt_value **key_values;
   size_t n_keys, key_capacity;
   ckpt_value none, yes, no, empty_tuple;
+  bool limited;
+  ckpt_limits limits;
 };
 
 /* ---- document ---- */
@@ -66,6 +68,12 @@ void ckpt_document_release(ckpt_document *doc) {
   free(doc);
 }
 
+void ckpt_document_set_limits(ckpt_document *doc, const ckpt_limits *limits) {
+  doc->limits = *limits;
+  doc->limited = true;
+}
+
+const ckpt_limits *ckpt_document_limits(const ckpt_document *doc) { return doc->limited ? &doc->limits : NULL; }
 ckpt_arena *ckpt_document_arena(ckpt_document *doc) { return &doc->arena; }
 ckpt_value *ckpt_document_root(const ckpt_document *doc) { return doc->root; }
 void ckpt_document_set_root(ckpt_document *doc, ckpt_value *root) { doc->root = root; }
@@ -246,9 +254,10 @@ ckpt_tensor *ckpt_value_tensor(const ckpt_value *v) { return v->kind == CKPT_TEN
 
 bool ckpt_value_is_class(const ckpt_value *v, const char *module, const char *name) {
   if (v->kind != CKPT_CLASS) return false;
-  size_t m = strlen(module), n = strlen(name);
-  return v->as.text.module == m && v->as.text.n == m + 1 + n && memcmp(v->as.text.bytes, module, m) == 0 &&
-         memcmp(v->as.text.bytes + m + 1, name, n) == 0;
+  const char *text = v->as.text.bytes; /* a name that ends early, by a NUL inside, is told by its length */
+  size_t m = v->as.text.module;
+  return m == strlen(module) && memcmp(text, module, m) == 0 && strcmp(text + m + 1, name) == 0 &&
+         strlen(name) == v->as.text.n - m - 1;
 }
 
 const char *ckpt_value_class_name(const ckpt_value *v, size_t *n) {

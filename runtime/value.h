@@ -11,6 +11,7 @@
 #include "arena.h"
 #include "strmap.h"
 #include "tensor.h"
+#include "trust.h"
 
 typedef struct ckpt_seq {
   ckpt_value **items;
@@ -42,6 +43,8 @@ struct ckpt_value {
   bool ordered;    /* DICT: an OrderedDict */
   bool bytestring; /* STR or BYTES that came from a Python 2 str */
   bool recalled;   /* fetched from a pickle's memo: it is not only a part of how one object was made */
+  bool held;       /* while a pickle is read: it is part of another value... */
+  uint16_t height; /* ...and has so many levels of values below it (depth.h) */
   union {
     bool boolean;
     int64_t integer;
@@ -61,6 +64,10 @@ struct ckpt_value {
 /* A document whose values may take at most `limit` bytes (0: no limit). */
 ckpt_status ckpt_document_make(ckpt_document **out, size_t limit, ckpt_error *err);
 ckpt_arena *ckpt_document_arena(ckpt_document *doc);
+
+/* What the pickles of this document may ask for; NULL, which it is until it is set: anything. */
+void ckpt_document_set_limits(ckpt_document *doc, const ckpt_limits *limits);
+const ckpt_limits *ckpt_document_limits(const ckpt_document *doc);
 
 /* The document releases these when it goes; the reference passes to it even on failure. */
 ckpt_status ckpt_document_own_tensor(ckpt_document *doc, ckpt_tensor *t, ckpt_error *err);

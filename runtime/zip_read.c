@@ -21,16 +21,11 @@
 #include "strmap.h"
 #include "zip_plain.h"
 
-enum {
-  MAX_ENTRIES = 1 << 24,
-  MAX_RATIO = 1032 /* deflate's limit */,
-  DEFLATE_SLACK = 4096,
-  BLOCK = 1 << 18,
-  FORGET = 4096
-};
+enum { MAX_RATIO = 1032 /* deflate's limit */, DEFLATE_SLACK = 4096, BLOCK = 1 << 18, FORGET = 4096 };
 enum { END_SIZE = 22, END64_SIZE = 56, LOCATOR_SIZE = 20, CENTRAL_SIZE = 46, LOCAL_SIZE = 30, MAX_COMMENT = 65535 };
 enum { FLAG_ENCRYPTED = 0x0001, FLAG_PATCH = 0x0020, FLAG_STRONG = 0x0040, FLAG_MASKED = 0x2000 };
 enum { DOS_DIRECTORY = 0x10 };
+enum { AROUND = 1 << 16 /* what the kernel maps around a page that is looked at */ };
 
 typedef ckpt_zip_place entry;
 
@@ -140,7 +135,8 @@ static ckpt_status open_archive(ckpt_zip *z, ckpt_error *err) {
   zip_error_t ze;
   zip_error_init(&ze);
   zip_source_t *src = zip_source_function_create(source, z, &ze);
-  if (src != NULL) z->zip = zip_open_from_source(src, ZIP_RDONLY | ZIP_CHECKCONS, &ze);
+  int check = ckpt_zip_trust(z)->lenient ? 0 : ZIP_CHECKCONS;
+  if (src != NULL) z->zip = zip_open_from_source(src, ZIP_RDONLY | check, &ze);
   ckpt_status st = z->zip == NULL ? open_failed(z, &ze, err) : CKPT_OK;
   if (z->zip == NULL) zip_source_free(src);
   zip_error_fini(&ze);
@@ -230,6 +226,7 @@ static ckpt_status locate(ckpt_zip *z, size_t i, size_t at, ckpt_error *err) {
   if (f == NULL) return refuse(z, at, e->info.name, CKPT_E_CORRUPT, zip_strerror(z->zip), err);
   zip_int64_t got = zip_fread(f, &byte, 1);
   zip_fclose(f);
+  ckpt_mapping_used(z->map, AROUND);
   e->header = z->first_seek;
   e->data = z->last_read;
   if (got != 1 || !follows_header(z, e->header, e->data))
@@ -278,8 +275,8 @@ static ckpt_status read_entry(ckpt_zip *z, size_t i, size_t *at, ckpt_error *err
   const unsigned char *p = z->base + *at;
   *at += (size_t)CENTRAL_SIZE + ckpt_le16(p + 28) + ckpt_le16(p + 30) + ckpt_le16(p + 32);
   if (*at > z->size) return refuse(z, z->size, st.name, CKPT_E_CORRUPT, "its directory entry is cut off", err);
-  add_name(z, i); /* libzip has refused equal ones */
-  return CKPT_OK;
+  if (add_name(z, i)) return CKPT_OK; /* libzip refuses equal ones unless it is told not to look */
+  return ckpt_fail(err, CKPT_E_CORRUPT, -1, "two records of the zip archive have the same name");
 }
 
 static void fold_case(char *to, const char *from, size_t n) {
@@ -357,11 +354,16 @@ static ckpt_status check_overlap(const ckpt_zip *z, ckpt_error *err) {
   return st;
 }
 
+static ckpt_status check_count(const ckpt_zip *z, uint64_t n, ckpt_error *err) {
+  size_t most = ckpt_zip_trust(z)->limits.entries;
+  if (n <= most) return CKPT_OK;
+  return ckpt_fail(err, CKPT_E_LIMIT, -1, "a zip archive of %llu entries, at most %zu are read", (unsigned long long)n,
+                   most);
+}
+
 static ckpt_status read_directory(ckpt_zip *z, ckpt_error *err) {
   zip_int64_t n = zip_get_num_entries(z->zip, 0);
-  if (n < 0 || n > MAX_ENTRIES)
-    return ckpt_fail(err, CKPT_E_LIMIT, -1, "a zip archive of %lld entries, at most %d are read", (long long)n,
-                     MAX_ENTRIES);
+  CKPT_TRY(check_count(z, n < 0 ? UINT64_MAX : (uint64_t)n, err));
   CKPT_TRY(find_directory(z, err));
   z->entries = calloc((size_t)n + 1, sizeof *z->entries);
   if (z->entries == NULL) return ckpt_fail_nomem(err, ((size_t)n + 1) * sizeof *z->entries);
@@ -432,6 +434,7 @@ static ckpt_status open_by(ckpt_zip **out, ckpt_status (*try_plain)(ckpt_zip *, 
   z->start = offset;
   bool plain = false;
   ckpt_status st = try_plain(z, &plain, err);
+  if (st == CKPT_OK && plain) st = check_count(z, z->n, err);
   if (st == CKPT_OK && !plain) st = open_archive(z, err);
   if (st == CKPT_OK && !plain) st = read_directory(z, err);
   if (st != CKPT_OK) {
@@ -454,6 +457,8 @@ ckpt_zip *ckpt_zip_retain(ckpt_zip *z) {
   atomic_fetch_add_explicit(&z->refs, 1, memory_order_relaxed);
   return z;
 }
+
+const ckpt_trust *ckpt_zip_trust(const ckpt_zip *z) { return ckpt_mapping_trust(z->map); }
 
 void ckpt_zip_release(ckpt_zip *z) {
   if (z == NULL || atomic_fetch_sub_explicit(&z->refs, 1, memory_order_acq_rel) != 1) return;
@@ -488,6 +493,8 @@ ckpt_status ckpt_zip_span(const unsigned char **out, ckpt_zip *z, size_t i, ckpt
   *out = z->base + e->data;
   return CKPT_OK;
 }
+
+void ckpt_zip_used(ckpt_zip *z, size_t n) { ckpt_mapping_used(z->map, n); }
 
 static ckpt_status check_crc(const ckpt_zip *z, size_t i, const unsigned char *bytes, ckpt_error *err) {
   const ckpt_zip_entry *e = &z->entries[i].info;

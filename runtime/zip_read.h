@@ -25,7 +25,8 @@ typedef struct ckpt_zip_entry {
  * Opens the archive that fills bytes [offset, offset+size) of the mapping (a .distcp holds many). Retains the mapping.
  * CKPT_E_FORMAT: no PK\3\4 at `offset`. CKPT_E_CORRUPT: inconsistent, truncated, overlapping records, a second end
  * record, duplicate names (also such that differ only in ASCII case). CKPT_E_UNSUPPORTED: encrypted, unknown method.
- * CKPT_E_LIMIT: more than 2^24 entries. Messages name the record and the byte where they are known.
+ * CKPT_E_LIMIT: more entries than the mapping is trusted with. Messages name the record and the byte where they are
+ * known.
  */
 ckpt_status ckpt_zip_open(ckpt_zip **out, ckpt_mapping *map, size_t offset, size_t size, ckpt_error *err);
 
@@ -33,6 +34,7 @@ ckpt_status ckpt_zip_open(ckpt_zip **out, ckpt_mapping *map, size_t offset, size
 ckpt_status ckpt_zip_open_libzip(ckpt_zip **out, ckpt_mapping *map, size_t offset, size_t size, ckpt_error *err);
 
 ckpt_zip *ckpt_zip_retain(ckpt_zip *z);
+const ckpt_trust *ckpt_zip_trust(const ckpt_zip *z); /* the mapping's */
 void ckpt_zip_release(ckpt_zip *z);
 
 size_t ckpt_zip_count(const ckpt_zip *z);
@@ -55,6 +57,9 @@ const ckpt_mapping *ckpt_zip_mapping(const ckpt_zip *z);
  * and never more than 1,032 times its packed size (deflate's limit). CRC is checked. Thread-safe.
  */
 ckpt_status ckpt_zip_read(unsigned char **out, ckpt_zip *z, size_t i, ckpt_error *err);
+
+/* n bytes of stored records have been looked at and are done with (ckpt_mapping_used). */
+void ckpt_zip_used(ckpt_zip *z, size_t n);
 
 /* Reads the record once and compares its CRC-32 with the directory's (a stored CRC of 0 passes). Thread-safe. */
 ckpt_status ckpt_zip_check(ckpt_zip *z, size_t i, ckpt_error *err);

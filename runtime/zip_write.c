@@ -227,6 +227,40 @@ static ckpt_status add(ckpt_zip_writer *w, const char *name, const void *data, s
   return put_descriptor(w, r, err);
 }
 
+/* Passes a record's bytes on and takes their CRC-32. */
+typedef struct payload {
+  ckpt_sink sink; /* first: the sink's address is the payload's */
+  ckpt_zip_writer *writer;
+  uint32_t crc;
+} payload;
+
+static ckpt_status write_payload(ckpt_sink *sink, const void *data, size_t size, ckpt_error *err) {
+  payload *p = (payload *)sink;
+  const unsigned char *bytes = data;
+  for (size_t at = 0, n; at < size; at += n) {
+    n = size - at < BLOCK ? size - at : BLOCK;
+    p->crc = libdeflate_crc32(p->crc, bytes + at, n);
+    CKPT_TRY(put(p->writer, bytes + at, n, err));
+  }
+  return CKPT_OK;
+}
+
+ckpt_status ckpt_zip_writer_add_from(ckpt_zip_writer *w, const char *name, uint64_t size, ckpt_zip_fill fill,
+                                     void *context, ckpt_error *err) {
+  record *r = NULL;
+  payload p = {{write_payload}, w, 0};
+  assert(!w->finished);
+  CKPT_TRY(new_record(&r, w, name, size, err));
+  w->id_names = fold(w->id_names, name_hash(name));
+  CKPT_TRY(put_local(w, r, err));
+  uint64_t start = w->offset;
+  CKPT_TRY(fill(&p.sink, context, err));
+  assert(w->offset - start == size);
+  (void)start;
+  r->crc = p.crc;
+  return put_descriptor(w, r, err);
+}
+
 ckpt_status ckpt_zip_writer_add(ckpt_zip_writer *w, const char *name, const void *data, size_t size, ckpt_error *err) {
   return add(w, name, data, size, NULL, err);
 }

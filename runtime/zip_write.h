@@ -22,6 +22,13 @@ ckpt_status ckpt_zip_writer_new(ckpt_zip_writer **out, ckpt_sink *sink, const ch
  */
 ckpt_status ckpt_zip_writer_add(ckpt_zip_writer *w, const char *name, const void *data, size_t size, ckpt_error *err);
 
+/* Writes exactly the bytes that a record was announced to have into the sink; CKPT_OK or an error of its own. */
+typedef ckpt_status (*ckpt_zip_fill)(ckpt_sink *to, void *context, ckpt_error *err);
+
+/* The same for `size` bytes that are not at hand all at once: `fill` writes them. */
+ckpt_status ckpt_zip_writer_add_from(ckpt_zip_writer *w, const char *name, uint64_t size, ckpt_zip_fill fill,
+                                     void *context, ckpt_error *err);
+
 /*
  * The same for the bytes of a storage (ckpt_storage_read gave `data`). What lies in a mapping is read once, for the CRC
  * and the writing alike, and its pages are let go behind the reader: a file of any size passes through little memory.

@@ -35,8 +35,9 @@ end
 local function is_script_call(argv) return argv[1] == "run" and argv[2] ~= nil and argv[2]:sub(1, 1) ~= "-" end
 
 ---@param argv string[]
+---@param host table what the executable gives its commands: bindings/host.h
 ---@return integer status
-return function(argv)
+return function(argv, host)
   if is_script_call(argv) then return commands.run.execute(argv[2], table.move(argv, 3, #argv, 1, {})) end
   local parser = new_parser()
   if #argv == 0 then
@@ -44,7 +45,7 @@ return function(argv)
     return status.USAGE
   end
   local ok, result = pcall(parser.parse, parser, argv)
-  if ok then return commands[result.command].run(result) end
+  if ok then return commands[result.command].run(result, host) end
   if type(result) ~= "table" then error(result, 0) end
   if result.usage then return tell_usage(argv, result.usage) end
   io.write("ckpt ", ckpt.version, "\n")

@@ -37,7 +37,7 @@ one() {
 }
 
 run_c() {
-  make --no-print-directory B="$B" SANITIZE="${SANITIZE:-}" test-c > "$log/build" 2>&1 || { cat "$log/build"; failed=$((failed + 1)); }
+  make --no-print-directory -s -j"$(nproc)" B="$B" SANITIZE="${SANITIZE:-}" test-c > "$log/build" 2>&1 || { cat "$log/build"; failed=$((failed + 1)); }
   for source in tests/c/test_*.c; do
     local name; name=$(basename "$source" .c)
     CMOCKA_MESSAGE_OUTPUT=TAP one "$name" "$B/tests/$name"

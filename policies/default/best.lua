@@ -199,6 +199,36 @@ function M.of(spec, points)
   return best
 end
 
+-- What a spec asks, as text; nil where a function asks.
+local function key_of(spec)
+  if spec.better then return nil end
+  local words = { spec.tie }
+  for i, rule in ipairs(spec.rules) do
+    words[i + 1] = ("%q %d %a %a"):format(rule.metric, rule.sign, rule.abs, rule.rel)
+  end
+  return table.concat(words, " ")
+end
+
+---The same of all saves of the run up to one: what was found is kept with the points, so that a long run does not
+---begin anew at every save.
+---@param spec ckpt.BestSpec
+---@param points ckpt.Point[] as history.points gives them
+---@return ckpt.Point?
+function M.of_run(spec, points)
+  local key = key_of(spec)
+  if not key then return M.of(spec, points) end
+  local known, best = #points, nil
+  while known > 0 and not (points[known].folds and points[known].folds[key] ~= nil) do known = known - 1 end
+  if known > 0 then best = points[known].folds[key] or nil end
+  for i = known + 1, #points do
+    local point = points[i]
+    if beats(spec, point.metrics, best and best.metrics) then best = point end
+    point.folds = point.folds or {}
+    point.folds[key] = best or false
+  end
+  return best
+end
+
 ---The best of `here`, then the best of the others, and so on: at most `n`. Where the best of all `points` is among
 ---them it comes first: with min_delta, what wins depends on what came before.
 ---@param spec ckpt.BestSpec
@@ -207,7 +237,7 @@ end
 ---@param n integer
 ---@return ckpt.Point[]
 function M.ranking(spec, points, here, n)
-  local ranked, rest, first = {}, table.move(here, 1, #here, 1, {}), M.of(spec, points)
+  local ranked, rest, first = {}, table.move(here, 1, #here, 1, {}), M.of_run(spec, points)
   local function take(best)
     for i = #rest, 1, -1 do
       if rest[i] == best then

@@ -1,6 +1,7 @@
 -- history.lua: what the ledger says about the run. Part of policies/default.lua.
 --
--- A point is one save: { epoch, step, file, time, bytes, metrics, stale }, in the order of the epochs. The best is
+-- A point is one save: { epoch, step, file, time, bytes, metrics, stale, at }, in the order of the epochs (`at` is its
+-- place among them, `folds` what best.lua has found of it and those before it). The best is
 -- found among all of them by their metrics, so that a run killed between save and save_best loses no candidate; a
 -- save whose epoch set no metric has none in the ledger.
 -- A run that goes back (an older checkpoint was resumed, or the directory is used afresh) overtakes its own later
@@ -37,7 +38,7 @@ end
 
 local function copy_of(point)
   local copy = { epoch = point.epoch, step = point.step, file = point.file, time = point.time, bytes = point.bytes,
-                 stale = point.stale, metrics = {} }
+                 stale = point.stale, at = point.at, metrics = {} }
   for name, value in pairs(point.metrics) do copy.metrics[name] = value end
   return copy
 end
@@ -59,12 +60,13 @@ local function take_save(digest, entry)
   for i = #points, at + (same and 1 or 0), -1 do points[i] = nil end
   if same and entry.event == "save" then same.metrics = {} end
   if not same then
-    same = { epoch = entry.epoch, step = entry.step, file = entry.file, metrics = {}, stale = false }
+    same = { epoch = entry.epoch, step = entry.step, file = entry.file, metrics = {}, stale = false, at = at }
     points[at] = same
     local earlier = digest.by_file[entry.file]
     if earlier then earlier.stale = true end
     digest.by_file[entry.file] = same
   end
+  same.folds = nil
   merge(same, entry)
 end
 
@@ -76,14 +78,14 @@ local function take(digest, entry)
   for _, name in ipairs(entry.aliases or {}) do digest.aliases[name] = true end
 end
 
--- A ledger only grows: of one that was seen before, only what is new is read.
-local digests = setmetatable({}, { __mode = "k" })
+-- A ledger only grows: of the one that was seen last, only what is new is read.
+local last_ledger, last_digest
 
 local function digest_of(run)
   local ledger = run.ledger
-  local digest = digests[ledger]
-  if not digest or digest.n > #ledger then digest = new_digest() end
-  digests[ledger] = digest
+  local digest = ledger == last_ledger and last_digest or new_digest()
+  if digest.n > #ledger then digest = new_digest() end
+  last_ledger, last_digest = ledger, digest
   for i = digest.n + 1, #ledger do take(digest, ledger[i]) end
   digest.n = #ledger
   return digest
@@ -92,18 +94,17 @@ end
 -- ---- questions ----
 
 -- Adds the save that is being made to a list of points that are shared with others.
-local function add_now(points, now)
+local function add_now(digest, points, now)
   local at, same = place_of(points, now)
   for i = #points, at + 1, -1 do points[i] = nil end
   points[at] = same and copy_of(same)
-    or { epoch = now.epoch, step = now.step, file = now.file, metrics = {}, stale = false }
+    or { epoch = now.epoch, step = now.step, file = now.file, metrics = {}, stale = false, at = at }
   if now.event == "save" then points[at].metrics = {} end
   merge(points[at], now)
-  for i = 1, at - 1 do
-    if points[i].file == now.file and not points[i].stale then
-      points[i] = copy_of(points[i])
-      points[i].stale = true
-    end
+  local earlier = digest.by_file[now.file]
+  if earlier and earlier.at < at and points[earlier.at] == earlier then
+    points[earlier.at] = copy_of(earlier)
+    points[earlier.at].stale = true
   end
 end
 
@@ -112,9 +113,9 @@ end
 ---@param now table?
 ---@return ckpt.Point[]
 function M.points(run, now)
-  local all = digest_of(run).points
-  local points = table.move(all, 1, #all, 1, {})
-  if now then add_now(points, now) end
+  local digest = digest_of(run)
+  local points = table.move(digest.points, 1, #digest.points, 1, {})
+  if now then add_now(digest, points, now) end
   return points
 end
 
@@ -125,6 +126,16 @@ function M.before(run)
   local points = M.points(run)
   while #points > 0 and not is_later(run, points[#points]) do points[#points] = nil end
   return points
+end
+
+---The point among `points` whose content the file of that name has; nil if they do not say.
+---@param run ckpt.Run
+---@param points ckpt.Point[]
+---@param name string
+---@return ckpt.Point?
+function M.holder(run, points, name)
+  local point = digest_of(run).by_file[name]
+  return point and points[point.at] == point and not point.stale and point or nil
 end
 
 ---The last save that the ledger has of this very epoch and step.

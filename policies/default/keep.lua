@@ -84,14 +84,11 @@ end
 
 -- The first save at or behind each multiple of n: no save needs to hit it exactly.
 local function every_count(choice, give, unit, n)
-  local is_here, field, before = {}, COUNTS[unit], 0
-  for _, point in ipairs(choice.here) do is_here[point] = true end
-  for i, point in ipairs(choice.points) do
-    local value = point[field]
-    local crossed = value and (value // n > before // n or i == 1 and value == 0)
-    local label = ("every %d %s"):format(n, unit)
-    if crossed and is_here[point] then give(point, label, label) end
-    before = value or before
+  local field, label = COUNTS[unit], ("every %d %s"):format(n, unit)
+  for _, point in ipairs(choice.here) do
+    local value, before = point[field], choice.points[point.at - 1]
+    local crossed = value and (value // n > (before and before[field] or 0) // n or point.at == 1 and value == 0)
+    if crossed then give(point, label, label) end
   end
 end
 
@@ -188,14 +185,15 @@ end
 
 -- Points whose file is there and is not another's alias; the one being written counts as there.
 local function present(policy, run, points, written)
-  local files, aliases, list = history.files(run), history.aliases(run), {}
+  local aliases, list = history.aliases(run), {}
   local latest, best_alias = policy.latest or "model_latest.pth", policy.best_alias or "model_best.pth"
-  for _, point in ipairs(points) do
-    local name = point.file
+  for _, file in ipairs(run.files) do
+    local name = file.name
     local is_alias = aliases[name] or name == latest or name == best_alias
-    local here = name == written or files[name] and not is_alias
-    if here and not point.stale then list[#list + 1] = point end
+    if name ~= written and not is_alias then list[#list + 1] = history.holder(run, points, name) end
   end
+  table.sort(list, function(a, b) return a.at < b.at end)
+  if written then list[#list + 1] = points[#points] end
   return list
 end
 

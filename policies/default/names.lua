@@ -111,18 +111,13 @@ end
 ---added: model_epoch3.pth, model_epoch3-s200.pth. Only a template without any field overwrites.
 ---@param template string
 ---@param run ckpt.Run
----@param before ckpt.Point[] the saves before this one
+---@param is_taken fun(name: string): boolean whether a save before this one has the name
 ---@return string
-function M.file(template, run, before)
+function M.file(template, run, is_taken)
   local name, varies = M.expand(template, run), check_template(template, run)
-  if not varies or not run.step then return name end
-  for _, point in ipairs(before) do
-    if point.file == name then
-      local stem, suffix = name:match("^(.+)(%.[^.]*)$")
-      return ("%s-s%d%s"):format(stem or name, run.step, suffix or "")
-    end
-  end
-  return name
+  if not varies or not run.step or not is_taken(name) then return name end
+  local stem, suffix = name:match("^(.+)(%.[^.]*)$")
+  return ("%s-s%d%s"):format(stem or name, run.step, suffix or "")
 end
 
 local function escape(text) return (text:gsub("%W", "%%%0")) end

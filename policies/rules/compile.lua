@@ -346,7 +346,7 @@ local function check_flags(c, rule, raw)
   end
   if raw.keep and (raw.to ~= nil or raw.op ~= nil) then report(c, rule, "what is kept as it is has no to and no op") end
   if raw.optional and raw.required then report(c, rule, "a rule is not both optional and required") end
-  local needs_to = (rule.kind == "gather" and not raw.emit) or (rule.kind == "any" and not raw.drop)
+  local needs_to = rule.kind == "gather" and not raw.emit
   if needs_to and raw.to == nil then report(c, rule, "%s needs to", rule.kind) end
 end
 
@@ -454,6 +454,11 @@ local function compile_var(c, name, var)
   if type(var) ~= "table" then return report(c, nil, "vars.%s is a number, a table or an expression", name) end
   check_fields(c, nil, var, PARTS.var, "vars." .. name)
   local out = { config = var.config, option = var.option, default = var.default }
+  if type(var.default) == "string" then
+    local why
+    out.default_node, why = arith.parse(var.default)
+    if not out.default_node then report(c, nil, "vars.%s.default: %s", name, why) end
+  end
   if var.dim then
     local ok = type(var.dim) == "table" and math.type(var.dim[2]) == "integer"
     out.dim = ok and compile_pattern(c, nil, var.dim[1]) or nil
@@ -474,10 +479,12 @@ local function compile_vars(c, vars)
   if vars ~= nil and type(vars) ~= "table" then return report(c, nil, "vars is a table") end
   for _, name in ipairs(sorted_keys(vars or {})) do
     c.vars[name] = compile_var(c, name, vars[name]) or { value = 0, broken = true }
+    c.vars[name].raw = vars[name]
   end
   for _, name in ipairs(sorted_keys(c.vars)) do
-    if c.vars[name].node then
-      arith.names(c.vars[name].node, function(other, use)
+    local node = c.vars[name].node or c.vars[name].default_node
+    if node then
+      arith.names(node, function(other, use)
         if use ~= "lookup" and not c.vars[other] then
           report(c, nil, "vars.%s: there is no variable '%s'%s", name, other, words.suggest(other, c.vars))
         end

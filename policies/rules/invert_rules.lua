@@ -242,6 +242,22 @@ local function invert_gather(rule)
   return { { text, to = tos, op = ops, optional = true } }
 end
 
+-- `any` that keeps the name it found.
+local function invert_any(rule)
+  local names = {}
+  for i, p in ipairs(rule.patterns) do names[i] = p.text end
+  local ops, op = invert_ops(rule.ops, 1, #rule.ops, {})
+  if rule.to or not ops then return nil, op or "any" end
+  return { { any = names, op = ops, optional = rule.optional, required = rule.required } }
+end
+
+-- What was made goes again.
+local function invert_make(rule)
+  local t = rule.to[1]
+  if type(t.parts[1]) ~= "string" or #t.parts > 1 then return nil, "a name that variables are in" end
+  return { { t.text, drop = true, optional = true } }
+end
+
 local function given(inverse)
   if inverse[1] ~= nil and type(inverse[1]) == "table" then return inverse end
   return { inverse }
@@ -249,11 +265,13 @@ end
 
 local function invert_rule(rule, lookup)
   if rule.inverse then return given(rule.inverse) end
-  if rule.drop or rule.kind == "make" then return {} end
+  if rule.drop then return {} end
+  if rule.kind == "make" then return invert_make(rule) end
   if rule.lossy then return nil, "it says so (lossy)" end
   if rule.keep then return { { rule.patterns[1].text, keep = true, optional = true } } end
   if rule.kind == "rewrite" then return invert_rewrite(rule) end
   if rule.kind == "gather" then return invert_gather(rule) end
+  if rule.kind == "any" then return invert_any(rule) end
   if rule.kind ~= "pattern" then return nil, rule.kind end
   if rule.splits then return invert_split(rule) end
   return invert_single(rule, lookup)
@@ -287,6 +305,36 @@ local function invert_lookups(lookups)
   return out
 end
 
+-- ---- variables ----
+
+local KEEPS_SIZES = { rope_split = true, rope_merge = true }
+
+-- What the one rule of a pattern makes of its keys, if their sizes stay.
+local function renamed(compiled, p)
+  for _, rule in ipairs(#compiled.stages == 1 and compiled.stages[1].rules or {}) do
+    if rule.kind == "pattern" and rule.patterns[1].text == p.text then
+      for _, op in ipairs(rule.ops) do
+        if not KEEPS_SIZES[op[1]] then return nil end
+      end
+      return rule.to and #rule.to == 1 and template_pattern(rule.to[1], p) or nil
+    end
+  end
+  return nil
+end
+
+-- Sizes are asked of the keys before the first stage: the way back has those under other names.
+local function invert_vars(compiled)
+  local out = {}
+  for name, var in pairs(compiled.vars) do
+    local text = var.dim and renamed(compiled, var.dim)
+    out[name] = var.raw
+    if text then
+      out[name] = { config = var.config, option = var.option, default = var.default, dim = { text, var.index } }
+    end
+  end
+  return out
+end
+
 ---@param compiled ckpt.rules.Compiled
 ---@return table? set, { rule: string, message: string }[] lossy
 function M.set(compiled)
@@ -295,9 +343,12 @@ function M.set(compiled)
     local stage = invert_stage(compiled.stages[i], lookup, lossy)
     if #stage > 0 then stages[#stages + 1] = stage end
   end
+  if #stages == 0 and #lossy == 0 then
+    lossy[1] = { file = compiled.file, message = "there is no rule to turn round, and prefixes do not come back" }
+  end
   if #lossy > 0 then return nil, lossy end
-  return { id = compiled.id .. ":inverse", from = compiled.set.to, to = compiled.set.from, vars = compiled.set.vars,
-    lookup = lookup, stages = stages, select = compiled.select, peel = compiled.set.peel }, {}
+  return { id = compiled.id .. ":inverse", from = compiled.set.to, to = compiled.set.from, vars = invert_vars(compiled),
+    exact = compiled.exact, lookup = lookup, stages = stages, select = compiled.select, peel = compiled.set.peel }, {}
 end
 
 return M

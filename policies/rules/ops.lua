@@ -91,8 +91,8 @@ M.KINDS = {
       return (WIDER[before.dtype] or {})[op[2]] and { "cast", before.dtype } or nil
     end },
   pad = { arguments = "iii?n", invert = invert_pad, blind = true },
-  rope_split = { arguments = "i", invert = function(op) return { "rope_merge", op[2] } end, blind = true },
-  rope_merge = { arguments = "i", invert = function(op) return { "rope_split", op[2] } end, blind = true },
+  rope_split = { arguments = "i?i", invert = function(op) return { "rope_merge", op[2], op[3] } end, blind = true },
+  rope_merge = { arguments = "i?i", invert = function(op) return { "rope_split", op[2], op[3] } end, blind = true },
   resize = { arguments = "llm" },
   split = { arguments = "il", place = "last" },
   chunk = { arguments = "ii", place = "last" },

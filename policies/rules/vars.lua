@@ -73,6 +73,7 @@ local function find(state, var, name)
   if var.dim then value, why = size_of(state, var, name) end
   if value == nil and var.count then value = count(state, var.count) end
   if value ~= nil then return value end
+  if var.default_node then return arith.evaluate(var.default_node, state.env) end
   if var.default ~= nil then return plain(var.default) end
   if why then return nil, why end
   return missing(var, name)

@@ -35,11 +35,22 @@ local function view_of(tensor)
     table.concat(tensor:stride(), ","))
 end
 
+-- The same elements in the order in which they lie, which is how a file is read fastest.
+local function as_it_lies(tensor)
+  local stride, order = tensor:stride(), {}
+  for i = 1, #stride do order[i] = i end
+  table.sort(order, function(a, b)
+    if stride[a] ~= stride[b] then return stride[a] > stride[b] end
+    return a < b
+  end)
+  return tensor:permute(order)
+end
+
 local function overflows(tensor, dtype)
   local largest = LARGEST[dtype]
   if not largest or not M.FLOATING[tensor.dtype] then return false end
   if (LARGEST[tensor.dtype] or math.huge) <= largest then return false end
-  local stats = tensor:stats()
+  local stats = as_it_lies(tensor):stats()
   return stats ~= nil and stats.min ~= nil and (stats.max > largest or stats.min < -largest)
 end
 

@@ -90,10 +90,11 @@ end
 
 ---@param path string
 ---@param values boolean also look at every number
+---@param options table? of ckpt.open
 ---@return check.Result
-function M.file(path, values)
+function M.file(path, values, options)
   local result = { file = path, failures = {} }
-  local cp, message, code = ckpt.open(path)
+  local cp, message, code = ckpt.open(path, options)
   if cp then
     look(result, cp, values)
     cp:close()

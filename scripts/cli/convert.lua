@@ -1,12 +1,14 @@
 -- convert.lua: `ckpt convert IN OUT`: a checkpoint in a file that we wrote: whole, or the part, the dtypes and the
--- format that are asked for.
+-- format that are asked for. `ckpt convert IN... --out-dir DIR` does the same to many files: batch.lua.
 --
 -- IN is verified first: the new file's checksums must not vouch for bytes that the old ones had given up. OUT may be
 -- IN; it is replaced as a whole, or left as it was. What OUT's format has no place for is an error that names it, until
 -- it is dropped by name or by --tensors-only, --drop-unsupported, --sanitize; what is dropped is told.
 
+local batch = require "scripts.cli.batch"
 local casting = require "scripts.cli.casting"
 local ckpt = require "ckpt"
+local believe = require "scripts.cli.believe"
 local drop = require "scripts.cli.drop"
 local json = require "scripts.cli.json"
 local map_options = require "scripts.cli.map_options"
@@ -46,10 +48,15 @@ local function save_number(word)
   return nil, ("'%s' is not a number from 1 on"):format(word)
 end
 
+local USAGE = [[
+Usage: ckpt convert [OPTIONS] IN OUT
+       ckpt convert [OPTIONS] IN... --out-dir DIR]]
+
 ---@param command table the argparse command
 function M.declare(command)
-  command:argument("IN", "Checkpoint to read."):target("input")
-  command:argument("OUT", "File to write; it is replaced as a whole."):target("output")
+  command:usage(USAGE):epilog(batch.HELP)
+  command:argument("IN", "Checkpoint to read, then OUT, the file to write; with --out-dir any number of INs.")
+    :args("+"):target("inputs")
   command:option("--format", "Of OUT; else its suffix says it."):choices { "pth", "safetensors" }
   command:option("--select", "One subtree, such as model; or tensors whose name fits GLOB."):argname("PATH|GLOB")
     :count("*")
@@ -67,9 +74,11 @@ function M.declare(command)
   command:option("--metadata", "For a safetensors file or an index."):argname("KEY=VALUE"):count("*")
     :convert(run_dir.pair)
   command:option("--save", "Which of several saves in IN, from 1."):argname("N"):convert(save_number)
+  believe.declare(command)
   map_options.declare(command)
   map_options.declare_roundtrip(command)
-  command:flag("--json", "One line of JSON.")
+  command:flag("--json", "One line of JSON for each file.")
+  batch.declare(command, size)
 end
 
 local function format_of(args)
@@ -201,8 +210,8 @@ end
 
 -- ---- telling ----
 
-local ORDER = { "in", "out", "from", "format", "files", "tensors", "bytes", "dropped", "changed", "cast", "overflow",
-                "tied", "copied", "map" }
+local ORDER = { "status", "in", "out", "from", "format", "files", "tensors", "bytes", "dropped", "changed", "cast",
+                "overflow", "tied", "copied", "map" }
 local CHANGE_ORDER = { "name", "class", "into" }
 local TIE_ORDER = { "name", "kept" }
 
@@ -221,14 +230,19 @@ local function copied_names(job, report)
     job.cast and job.cast.untied or {})
 end
 
-local function print_json(args, job, report, written)
-  json.print(json.object(ORDER, {
+---What was done, for JSON.
+---@param args table
+---@param outcome convert.Outcome
+---@return table
+function M.fields(args, outcome)
+  local job, report, written = outcome.job, outcome.report, outcome.written
+  return json.object(ORDER, {
     ["in"] = args.input, out = args.output, from = written.from, format = written.format, files = report.files,
     tensors = written.tensors, bytes = written.bytes, dropped = job.dropped,
     changed = objects(CHANGE_ORDER, job.changed), cast = json.map(job.cast and job.cast.counts or {}),
     overflow = job.cast and job.cast.overflow or {}, tied = objects(TIE_ORDER, report.tied),
     copied = copied_names(job, report), map = job.mapped and map_options.json(job.mapped),
-  }))
+  })
 end
 
 local SHOWN = 5
@@ -237,7 +251,8 @@ local function say_list(word, names)
   if #names > 0 then text.say(text.wrap(("%s: %s"):format(word, text.some(names, SHOWN)), "    ", "  ")) end
 end
 
-local function print_text(args, job, report, written)
+local function print_text(args, outcome)
+  local job, report, written = outcome.job, outcome.report, outcome.written
   text.say(("%s -> %s: %s, %s"):format(text.printable(args.input), text.printable(args.output),
     text.plural(written.tensors, "tensor"), text.size(written.bytes)))
   local files = report.files
@@ -272,36 +287,72 @@ end
 
 -- The library's options are not the command's.
 local function fail(message, code, args)
-  if code ~= "unsupported" then return status.fail(message, code, args.output) end
+  if code ~= "unsupported" then return nil, message, code, args.output end
   message = message:gsub("; tensors_only drops them", " (--tensors-only or --drop GLOB leaves them out)")
   message = message:gsub("; drop_unsupported leaves them out", " (--drop-unsupported or --drop GLOB leaves them out)")
-  return status.fail(message, code, args.input)
+  return nil, message, code, args.input
 end
 
+---What can be said before a file is looked at.
+---@param args table with `output`
+---@return string? format nil, message if it is not known
+---@return string? message
+function M.check(args)
+  local format = format_of(args)
+  if not format then return nil, ("%s: what format is it? --format pth or --format safetensors"):format(args.output) end
+  if format == "pth" and #args.metadata > 0 and not args.shard_size then
+    return nil, "a .pth file has no place for --metadata"
+  end
+  return format
+end
+
+---@class convert.Outcome
+---@field job convert.Job
+---@field report table of ckpt.save
+---@field written table what the new file is
+
+---Converts args.input into args.output.
 ---@param args table
----@return integer status
-function M.run(args)
+---@return convert.Outcome? nil, message, code, file: the one that the message is about
+---@return string|ckpt.rules.Problem[]|nil message
+---@return string? code
+---@return string? file
+function M.perform(args)
   local cp, job, report, written, message, code
   local format = format_of(args)
-  if not format then
-    return status.usage(("%s: what format is it? --format pth or --format safetensors"):format(args.output))
-  end
-  if format == "pth" and #args.metadata > 0 and not args.shard_size then
-    return status.usage "a .pth file has no place for --metadata"
-  end
-  cp, message, code = ckpt.open(args.input, { verify = true, save = args.save })
-  if not cp then return status.fail(message, code, args.input) end
+  cp, message, code = ckpt.open(args.input, believe.options(args, { verify = true, save = args.save }))
+  if not cp then return nil, message, code, args.input end
   if cp.saves > 1 and not args.save then
-    return status.usage(("%s holds %d saves: choose one with --save N"):format(args.input, cp.saves))
+    return nil, ("%s holds %d saves: choose one with --save N"):format(args.input, cp.saves), "argument", args.input
   end
   job, message, code = prepare(cp, args)
-  if not job then return map_options.tell(message, code, args.input) end
+  if not job then return nil, message, code, args.input end
   report, message, code = save(cp, job, args, format)
   if not report then return fail(message, code, args) end
   written, message, code = look_at(args, report)
-  if not written then return status.fail(message, code, args.output) end
+  if not written then return nil, message, code, args.output end
   written.from = cp.format
-  if args.json then print_json(args, job, report, written) else print_text(args, job, report, written) end
+  return { job = job, report = report, written = written }
+end
+
+local function take_output(args)
+  if #args.inputs == 1 then return nil, "missing argument 'OUT' (see: ckpt convert --help)" end
+  if #args.inputs > 2 then return nil, "several inputs want --out-dir DIR (see: ckpt convert --help)" end
+  args.input, args.output = args.inputs[1], args.inputs[2]
+  return M.check(args)
+end
+
+---@param args table
+---@param host table
+---@return integer status
+function M.run(args, host)
+  if args.out_dir then return batch.run(args, host, M) end
+  local format, message = take_output(args)
+  if not format then return status.usage(message) end
+  local outcome, code, file
+  outcome, message, code, file = M.perform(args)
+  if not outcome then return map_options.tell(message, code, file) end
+  if args.json then json.print(M.fields(args, outcome)) else print_text(args, outcome) end
   return status.OK
 end
 

@@ -2,6 +2,7 @@
 -- compared block by block; neither is read into memory.
 
 local ckpt = require "ckpt"
+local believe = require "scripts.cli.believe"
 local difference = require "scripts.cli.difference"
 local json = require "scripts.cli.json"
 local map_options = require "scripts.cli.map_options"
@@ -32,6 +33,7 @@ function M.declare(command)
   command:flag("--order", "The order of the tensors too.")
   command:flag("--nan-differs", "A NaN differs from a NaN in the same place."):target("nan_differs")
   command:flag("--all", "Show every difference, not only the first.")
+  believe.declare(command)
   command:flag("--json", "One line of JSON.")
   command:epilog("With --map: the state dict of A as the rules make it, against that of B. "
     .. "Exit status: 0 the same, 1 different, 2 bad usage, 3 bad file.")
@@ -216,9 +218,9 @@ end
 ---@return integer status
 function M.run(args)
   local a, b, report, message, code, side
-  a, message, code = ckpt.open(args.a)
+  a, message, code = ckpt.open(args.a, believe.options(args))
   if not a then return status.fail(message, code, args.a) end
-  b, message, code = ckpt.open(args.b)
+  b, message, code = ckpt.open(args.b, believe.options(args))
   if not b then return status.fail(message, code, args.b) end
   if args.map then
     a, b, code = map_options.sides(a, b, args)

@@ -2,6 +2,7 @@
 -- --digest or --stats ask for the tensors' bytes.
 
 local ckpt = require "ckpt"
+local believe = require "scripts.cli.believe"
 local json = require "scripts.cli.json"
 local progress = require "scripts.cli.progress"
 local status = require "scripts.cli.status"
@@ -31,6 +32,7 @@ function M.declare(command)
   command:flag("--all", "List every tensor, not only the first.")
   command:option("--select", "List what has a name that fits; `*` is anything, `?` a character."):argname("GLOB")
   command:option("--save", "Which of several saves in one file, from 1."):argname("N"):convert(save_number)
+  believe.declare(command)
   command:mutex(digest_flag, stats_flag, tree_flag)
 end
 
@@ -316,7 +318,7 @@ end
 ---@return integer status
 function M.run(args)
   local cp, survey, ok, message, code
-  cp, message, code = ckpt.open(args.file, { save = args.save })
+  cp, message, code = ckpt.open(args.file, believe.options(args, { save = args.save }))
   if not cp then return status.fail(message, code, args.file) end
   survey, message, code = surveys.read(cp)
   if not survey then return status.fail(message, code, args.file) end

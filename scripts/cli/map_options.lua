@@ -53,6 +53,16 @@ function M.refuse(problems, file)
   return status.fail(("%s: nothing was done: %s"):format(file or "rules", text.plural(#problems, "problem")), code)
 end
 
+---Every problem in one sentence, for a report that has no place for lines.
+---@param problems ckpt.rules.Problem[]
+---@param file string what was to be mapped
+---@return string
+function M.sentence(problems, file)
+  local list = {}
+  for i, problem in ipairs(problems) do list[i] = rules.problem_text(problem) end
+  return ("%s: %s"):format(file, table.concat(list, "; "))
+end
+
 local function roundtrip_problems(report, file)
   local back, problems = report.roundtrip, {}
   for _, name in ipairs(back and back.differ or {}) do

@@ -25,6 +25,8 @@ function M.declare(command)
   command:option("--load", "Checkpoint to load weights from, into --model."):argname("FILE")
   command:option("--model", "JSON {name: {\"dtype\", \"shape\"}}, or a checkpoint of the model."):argname("MODEL")
   command:option("--model-path", "Where the state dict lies in the checkpoint MODEL."):argname("PATH")
+  command:option("--strip", "A prefix that goes from the file's keys (the run's option strip)."):argname("PREFIX")
+  command:option("--map", "Rule set: a Lua file, a name in maps/, or none (the run's option map)."):argname("RULES")
   command:option("--save", "Run directory: what would a save and a save_best do?"):argname("DIR")
   command:option("--epoch", "Epoch of the save (default: the one after the newest)."):argname("N"):convert(integer)
   command:option("--step", "Step of the save."):argname("N"):convert(integer)
@@ -45,6 +47,9 @@ function M.run(args)
   end
   if args.load and not args.model then
     return status.usage("--load needs --model: what should the weights go into? (see: ckpt plan --help)")
+  end
+  for _, name in ipairs { "strip", "map" } do
+    if args[name] then table.insert(args.set, { name, args[name] }) end
   end
   if args.load or args.dir and args.model then return plan_load.run(args) end
   if args.dir then return plan_run.run_resume(args) end

@@ -1,7 +1,6 @@
 -- plan_load.lua: `ckpt plan --load FILE --model MODEL`, or DIR instead of --load: which tensor of the file a load would
 -- put where, and whether the policy would accept it. Names and shapes only.
 
-local ckpt = require "ckpt"
 local json = require "scripts.cli.json"
 local models = require "scripts.cli.model"
 local run_dir = require "scripts.cli.run_dir"
@@ -10,17 +9,9 @@ local text = require "scripts.cli.text"
 
 local M = {}
 
-local SHOWN, SHOWN_LOG = 12, 3
+local SHOWN = 12
 local NO_RUN = "/nonexistent/ckpt-plan" -- weights that are loaded belong to no run
-
----@class plan_load.Report
----@field rows { to: string, from: string?, shape: integer[], ops: integer, why: string? }[] one for each model key
----@field matched integer
----@field bytes integer of the model
----@field filled integer bytes of the model's tensors that are matched
----@field missing string[]
----@field unexpected string[]
----@field wrong string[] assignments that a load would refuse
+local MEMORY, STEPS = 1 << 30, 2000000000 -- of the policy: files of 100,000 tensors are planned too
 
 -- ---- asking ----
 
@@ -29,7 +20,8 @@ local function ask(args, model)
   if args.dir then
     cp, message, code = run_dir.open_existing(args)
   else
-    cp, message, code = run_dir.open(args, { dir = NO_RUN, weights = args.load, auto_resume = false })
+    cp, message, code = run_dir.open(args, { dir = NO_RUN, weights = args.load, auto_resume = false,
+                                             policy_memory = MEMORY, policy_steps = STEPS })
   end
   if not cp then return nil, message, code end
   for _, entry in ipairs(model) do
@@ -40,98 +32,82 @@ local function ask(args, model)
   return plan, message, code
 end
 
-local function source_of(plan)
-  local cp = plan.path and ckpt.open(plan.path)
-  return cp and cp:state_dict(plan.select or "") or ckpt.state_dict()
-end
-
-local function same_shape(a, b)
-  if #a ~= #b then return false end
-  for i = 1, #a do
-    if a[i] ~= b[i] then return false end
-  end
-  return true
-end
-
--- Why a load would refuse this assignment, or nil. What operations make of a shape is the load's to find out.
-local function fault(assignment, tensor, source)
-  local from = source[assignment.from]
-  if not from then return ("the file has no '%s'"):format(assignment.from) end
-  if assignment.ops > 0 or same_shape(from.shape, tensor.shape) then return nil end
-  return ("'%s' is %s, the model wants %s"):format(assignment.from, text.shape(from.shape), text.shape(tensor.shape))
-end
-
-local function add_row(report, entry, assignment, source)
-  local why = assignment and fault(assignment, entry.tensor, source)
-  report.rows[#report.rows + 1] = {
-    to = entry.name, from = assignment and assignment.from, shape = entry.tensor.shape,
-    ops = assignment and assignment.ops or 0, why = why,
-  }
-  report.bytes = report.bytes + entry.tensor.nbytes
-  if why then report.wrong[#report.wrong + 1] = ("%s: %s"):format(entry.name, why) end
-  if assignment then
-    report.matched, report.filled = report.matched + 1, report.filled + entry.tensor.nbytes
-  else
-    report.missing[#report.missing + 1] = entry.name
-  end
-end
-
----@return plan_load.Report
-local function compare(plan, model)
-  local report = { rows = {}, matched = 0, bytes = 0, filled = 0, missing = {}, unexpected = {}, wrong = {} }
-  local source, by_target, used = source_of(plan), {}, {}
-  for _, assignment in ipairs(plan.assign) do
-    by_target[assignment.to], used[assignment.from] = assignment, true
-  end
-  for _, entry in ipairs(model) do add_row(report, entry, by_target[entry.name], source) end
-  for name in pairs(source) do
-    if not used[name] then report.unexpected[#report.unexpected + 1] = name end
-  end
-  return report
-end
-
 -- ---- JSON ----
 
 local ORDER = {
-  "file", "mode", "select", "model_keys", "matched", "bytes", "matched_bytes", "assign", "missing",
-  "unexpected", "mismatched", "refuse", "log",
+  "file", "mode", "select", "map", "model_keys", "matched", "bytes", "matched_bytes", "assign", "entries", "missing",
+  "unexpected", "mismatched", "dropped", "unfired", "contract", "violations", "suggestions", "refuse", "fault", "log",
 }
-local ROW_ORDER = { "to", "from", "shape", "ops" }
+local ROW_ORDER = { "to", "from", "shape", "operations", "rule" }
+local ENTRY_ORDER = {
+  "to", "status", "source", "rule", "operations", "file_shape", "file_dtype", "shape", "dtype", "note",
+}
+local SUGGESTION_ORDER = { "text", "matches" }
 
-local function print_json(args, plan, report)
-  local assign, mismatched = {}, {}
-  for _, row in ipairs(report.rows) do
-    if row.from then assign[#assign + 1] = json.object(ROW_ORDER, row) end
+local function is_filled(entry) return entry.status == "matched" or entry.status == "partial" end
+
+local function objects(order, list)
+  local out = {}
+  for i, item in ipairs(list) do out[i] = json.object(order, item) end
+  return out
+end
+
+local function assigned(plan)
+  local list = {}
+  for _, e in ipairs(plan.entries) do
+    if is_filled(e) then
+      list[#list + 1] = { to = e.to, from = e.source or json.null, shape = e.shape, operations = e.operations,
+                          rule = e.rule }
+    end
   end
-  for _, list in ipairs { plan.mismatched, report.wrong } do
-    table.move(list, 1, #list, #mismatched + 1, mismatched)
-  end
-  json.print(json.object(ORDER, {
+  return objects(ROW_ORDER, list)
+end
+
+local function print_json(args, plan)
+  local fields = {
     file = plan.path or args.load or json.null, mode = plan.mode, select = plan.select or json.null,
-    model_keys = #report.rows, matched = report.matched, bytes = report.bytes, matched_bytes = report.filled,
-    assign = assign, missing = report.missing, unexpected = report.unexpected, mismatched = mismatched,
-    refuse = plan.refuse or json.null, log = plan.log,
-  }))
+    map = plan.map or json.null, model_keys = #plan.entries, assign = assigned(plan),
+    entries = objects(ENTRY_ORDER, plan.entries), suggestions = objects(SUGGESTION_ORDER, plan.suggestions),
+    contract = plan.contract or json.null, refuse = plan.refuse or json.null, fault = plan.fault or json.null,
+  }
+  for _, name in ipairs(ORDER) do
+    if fields[name] == nil then fields[name] = plan[name] end
+  end
+  json.print(json.object(ORDER, fields))
 end
 
--- ---- text ----
+-- ---- text: rows ----
 
--- index_select is the only operation there is, so its number says all.
-local function ops_text(n) return n == 0 and "" or n == 1 and "index_select" or n .. " x index_select" end
+local RGB2BGR = "index_select(1, [2, 1, 0])"
 
-local function row_of(row)
-  return { text.printable(row.to), "<- " .. (row.from and text.printable(row.from) or "(nothing)"),
-           text.shape(row.shape), row.why and "shapes differ" or row.from and ops_text(row.ops) or "as initialised" }
+local function short_rule(rule) return rule and "rule " .. text.printable(rule) or nil end
+
+-- What there is to say of an entry beside its shape.
+local function remark(e)
+  if e.status == "missing" then return e.note and text.printable(e.note) or "as initialised" end
+  if e.status == "reset" then return "as initialised (load.reset)" end
+  local parts = {}
+  if not is_filled(e) then parts[1] = "not loaded" end
+  if e.status == "partial" then parts[1] = "in part" end
+  parts[#parts + 1] = e.operations == RGB2BGR and "rgb->bgr" or e.operations
+  parts[#parts + 1] = short_rule(e.rule)
+  parts[#parts + 1] = e.note and text.printable(e.note)
+  return table.concat(parts, ", ")
 end
+
+local function row_of(e)
+  return { text.printable(e.to), "<- " .. (e.source and text.printable(e.source) or "(nothing)"),
+           text.shape(e.file_shape or e.shape) }
+end
+
+local function is_plain(e) return e.status == "matched" and not e.operations end
 
 -- All that is not plain, and the first plain ones.
-local function shown_rows(rows, all)
-  local shown, plain, hidden = {}, 0, 0
-  for _, row in ipairs(rows) do
-    local is_plain = row.from and not row.why and row.ops == 0
-    plain = plain + (is_plain and 1 or 0)
-    if all or #shown < SHOWN or (not is_plain and #shown < 3 * SHOWN) then
-      shown[#shown + 1] = row_of(row)
+local function shown_entries(entries, all)
+  local shown, hidden = {}, 0
+  for _, e in ipairs(entries) do
+    if all or #shown < SHOWN or (not is_plain(e) and #shown < 3 * SHOWN) then
+      shown[#shown + 1] = e
     else
       hidden = hidden + 1
     end
@@ -139,57 +115,114 @@ local function shown_rows(rows, all)
   return shown, hidden
 end
 
-local function print_rows(report, all)
-  local shown, hidden = shown_rows(report.rows, all)
-  text.print_columns(shown, nil, "  ", 46)
+-- A remark that does not fit beside its row stands below it; a mere rule is then left to the JSON.
+local function print_row(line, width, e)
+  local note = remark(e)
+  if note == "" then return text.say(line) end
+  local last = line:match("[^\n]*$")
+  if math.max(width, utf8.len(last)) + 2 + utf8.len(note) <= text.WIDTH then
+    return text.say(line .. (" "):rep(width - utf8.len(last)) .. "  " .. note)
+  end
+  text.say(line)
+  if not is_plain(e) then text.say(text.wrap(note, "      ", "      ")) end
+end
+
+-- Names too long for one line: the model's key, and below it what fills it.
+local function two_lines(rows)
+  local lower, width = {}, 0
+  for i, row in ipairs(rows) do lower[i] = { row[2], row[3] } end
+  local lines = text.columns(lower, nil, "      ", 46)
+  for i, line in ipairs(lines) do
+    width = math.max(width, utf8.len(line))
+    lines[i] = "  " .. rows[i][1] .. "\n" .. line
+  end
+  return lines, width
+end
+
+local function print_rows(plan, all)
+  local shown, hidden = shown_entries(plan.entries, all)
+  local rows, width = {}, 0
+  for i, e in ipairs(shown) do rows[i] = row_of(e) end
+  local lines = text.columns(rows, nil, "  ", 46)
+  for _, line in ipairs(lines) do width = math.max(width, utf8.len(line)) end
+  if width > text.WIDTH then lines, width = two_lines(rows) end
+  for i, line in ipairs(lines) do print_row(line, width, shown[i]) end
   if hidden > 0 then text.say(("  ... %d more (--all)"):format(hidden)) end
 end
+
+-- ---- text: the rest ----
 
 local function print_list(title, names, all)
   if #names > 0 then text.say(text.wrap(title .. text.some(names, all and #names or 6), "  ")) end
 end
 
-local function print_log(lines, all)
-  for i, line in ipairs(lines) do
-    if i > SHOWN_LOG and not all then
-      text.say(("policy: ... %d more lines (--all)"):format(#lines - SHOWN_LOG))
-      break
-    end
-    text.say(text.wrap("policy: " .. text.printable(line), "  "))
-  end
+-- What the default policy logs is shown above; another one's lines may say more.
+local function print_log(lines)
+  for _, line in ipairs(lines) do text.say(text.wrap("policy: " .. text.printable(line), "  ")) end
 end
 
 local function percent(part, whole) return whole == 0 and 100 or 100 * part / whole end
 
--- The status that belongs to it.
-local function print_verdict(plan, report)
-  if plan.refuse then
-    text.say(text.wrap("refused: " .. text.printable(plan.refuse), "  "))
-  elseif #report.wrong > 0 then
-    text.say(text.wrap("a load would fail: " .. text.some(report.wrong, 3), "  "))
-  else
-    text.say "contract: ok"
-    return status.OK
+local function suggestion_rows(plan)
+  local rows = {}
+  for i, s in ipairs(plan.suggestions) do
+    rows[i] = { i == 1 and "did you mean" or "or", text.printable(s.text), ("(would match %d)"):format(s.matches) }
   end
-  text.say "nothing would be loaded"
-  return status.FAILED
+  return rows
 end
 
-local function print_text(args, plan, report)
+-- In columns if they fit; else the count stands below.
+local function print_suggestions(plan)
+  local rows, widest = suggestion_rows(plan), 0
+  local lines = text.columns(rows)
+  for _, line in ipairs(lines) do widest = math.max(widest, utf8.len(line)) end
+  for i, row in ipairs(rows) do
+    local below = ("  %-12s  %s\n%16s%s"):format(row[1], row[2], "", row[3])
+    text.say(widest <= text.WIDTH and lines[i] or below)
+  end
+end
+
+local function is_refused(plan) return plan.refuse ~= nil or plan.fault ~= nil end
+
+-- Each condition that is not met on its own line, then what to do about it.
+local function print_refusal(plan, args)
+  local list = #plan.violations > 0 and plan.violations or { plan.refuse or plan.fault }
+  local head = plan.refuse and "refused: " or "a load would fail: "
+  for _, sentence in ipairs(list) do text.say(text.wrap(head .. text.printable(sentence), "  ")) end
+  text.say "nothing would be loaded"
+  print_suggestions(plan)
+  if #plan.suggestions == 0 and not args.all then text.say "next: the same with --all shows every key" end
+end
+
+local function print_verdict(plan, args)
+  if is_refused(plan) then return print_refusal(plan, args) end
+  text.say(text.wrap("contract: " .. (plan.contract and text.printable(plan.contract) .. ": " or "") .. "ok", "  "))
+  print_suggestions(plan)
+end
+
+local function print_lists(plan, all)
+  print_list("missing: ", plan.missing, all)
+  print_list("unused in the file: ", plan.unexpected, all)
+  print_list("dropped: ", plan.dropped, all)
+  print_list("mismatched: ", plan.mismatched, all)
+  print_list("rules that met no key: ", plan.unfired, all)
+end
+
+local function print_text(args, plan)
   local from = text.printable(plan.path or args.load or args.dir)
-  text.say(("%s -> model (%s)"):format(from, text.plural(#report.rows, "key")))
+  text.say(("%s -> model (%s)"):format(from, text.plural(#plan.entries, "key")))
   if plan.mode == "scratch" then
     text.say "the policy takes no file: the model stays as initialised"
+    if is_refused(plan) then print_refusal(plan, args) end
     return
   end
-  print_rows(report, args.all)
-  text.say(("matched %d of %d keys, %.1f %% of the bytes"):format(report.matched, #report.rows,
-    percent(report.filled, report.bytes)))
-  print_list("missing: ", report.missing, args.all)
-  print_list("unused in the file: ", report.unexpected, args.all)
-  print_list("mismatched: ", plan.mismatched, args.all)
-  print_log(plan.log, args.all)
-  print_verdict(plan, report)
+  if plan.map then text.say("rule set " .. text.printable(plan.map)) end
+  if plan.matched > 0 or args.all then print_rows(plan, args.all) end
+  text.say(("matched %d of %d keys, %.1f %% of the bytes"):format(plan.matched, #plan.entries,
+    percent(plan.matched_bytes, plan.bytes)))
+  print_lists(plan, args.all)
+  if args.all then print_log(plan.log) end
+  print_verdict(plan, args)
 end
 
 ---@param args table
@@ -200,9 +233,8 @@ function M.run(args)
   if not model then return status.fail(message, code, args.model) end
   plan, message, code = ask(args, model)
   if not plan then return status.fail(message, code) end
-  local report = compare(plan, model)
-  if args.json then print_json(args, plan, report) else print_text(args, plan, report) end
-  return (plan.refuse or #report.wrong > 0) and status.FAILED or status.OK
+  if args.json then print_json(args, plan) else print_text(args, plan) end
+  return is_refused(plan) and status.FAILED or status.OK
 end
 
 return M

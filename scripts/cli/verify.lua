@@ -2,6 +2,7 @@
 -- take, and why not the others.
 
 local ckpt = require "ckpt"
+local believe = require "scripts.cli.believe"
 local check = require "scripts.cli.check"
 local json = require "scripts.cli.json"
 local plan_run = require "scripts.cli.plan_run"
@@ -18,6 +19,7 @@ function M.declare(command)
   command:argument("PATH", "Checkpoints and run directories."):target("paths"):args("+")
   command:flag("--values", "Also read every number: NaN and infinity fail.")
   run_dir.declare(command)
+  believe.declare(command)
   command:flag("--json", "One line of JSON.")
   command:epilog "Exit status: 0 whole, 1 something fails, 2 bad usage, 3 a file cannot be read."
 end
@@ -91,10 +93,10 @@ local function verify_run(dir, args)
 end
 
 -- A directory that is one checkpoint (sharded, distributed) rather than a run of many.
-local function is_one_checkpoint(path)
+local function is_one_checkpoint(path, args)
   local ledger <close> = io.open(run_dir.join(path, LEDGER), "rb")
   if ledger then return false end
-  local cp, _, code = ckpt.open(path)
+  local cp, _, code = ckpt.open(path, believe.options(args))
   if cp then cp:close() end
   return cp ~= nil or (code ~= "notfound" and code ~= "io" and code ~= "format")
 end
@@ -176,8 +178,8 @@ end
 -- ---- the command ----
 
 local function verify_path(path, args)
-  if not run_dir.is_directory(path) or is_one_checkpoint(path) then
-    return { results = { check.file(path, args.values) } }
+  if not run_dir.is_directory(path) or is_one_checkpoint(path, args) then
+    return { results = { check.file(path, args.values, believe.options(args)) } }
   end
   return verify_run(path, args)
 end

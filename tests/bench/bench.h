@@ -54,6 +54,12 @@ double bench_libzip(bench *b, int n, char **args);
 double bench_drop(bench *b, int n, char **args);
 double bench_run(bench *b, int n, char **args);
 
+double bench_recycled(bench *b, int n, char **args);
+double bench_stall(bench *b, int n, char **args);
+double bench_close_run(bench *b, int n, char **args);
+double bench_memcpy_state(bench *b, int n, char **args);
+double bench_fork_state(bench *b, int n, char **args);
+
 double bench_align(bench *b, int n, char **args);
 double bench_align_quadratic(bench *b, int n, char **args);
 double bench_start(bench *b, int n, char **args);

@@ -155,6 +155,7 @@ local function run_row(row)
       for key, value in pairs(summary(result.times)) do result[key] = value end
     end
   end
+  for _, step in ipairs(row.finish or {}) do tell(programs[step[1]], step[2]) end
   if row.clean then os.execute(fill(row.clean)) end
   if row.rate and out.sides[1].median then out.rate = tonumber((fill(row.rate))) / out.sides[1].median / 1e9 end
   for i, target in ipairs(row.targets) do out.targets[i] = judge(target, by_name) end

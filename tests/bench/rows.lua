@@ -2,7 +2,7 @@
 --
 -- A row: title; sides: { who, side, operation } in the order in which they alternate ("ours", "peer", "machine", or
 -- "alone" for a process of its own; and what that side is told); setup, before: operations that are not timed (once; in
--- front of each timed one); clean: a shell command in front of each; targets: { text, of, to, at_least = | at_most = }
+-- front of each timed one); finish: the same when all is measured; clean: a shell command in front of each; targets: { text, of, to, at_least = | at_most = }
 -- about the ratio of two medians, or { text, of, at_most = } about one of them.
 -- unit: "s" (default), "MB", or "per_call". repeat_: runs, if not the driver's number.
 -- $d is the folder of the files, $bytes the size of the VGG16.
@@ -46,7 +46,18 @@ local function rows(o)
     targets = { { "<= 1.10x of raw write + fsync", of = "ckpt", to = "write + fsync", at_most = 1.10 },
       { ">= 1.6x faster than torch.save + fsync", of = "torch.save + fsync", to = "ckpt", at_least = 1.6 } } }
 
-  -- rows of recycled blocks and of asynchronous saves belong here
+  add { id = "recycled", title = "save + fsync over recycled blocks", shell = "mkdir -p $d/recycled",
+    sides = { { "ckpt", "ours", "recycled $d/recycled " .. o.here .. "/recycling.lua" },
+      { "torch.save + fsync", "peer", "save $d/peer.pth" } },
+    finish = { { "ours", "close_run" } },
+    targets = { { ">= 3.5x faster than torch.save + fsync", of = "torch.save + fsync", to = "ckpt", at_least = 3.5 } } }
+
+  add { id = "stall", title = "stall of an asynchronous save", shell = "mkdir -p $d/stall",
+    sides = { { "ckpt", "ours", "stall $d/stall " .. o.here .. "/recycling.lua" },
+      { "memcpy of the state", "machine", "memcpy_state " .. o.threads },
+      { "fork + first writes", "machine", "fork_state" } },
+    finish = { { "ours", "close_run" } },
+    targets = { { "<= 1.3x of a memcpy by as many threads", of = "ckpt", to = "memcpy of the state", at_most = 1.3 } } }
 
   add { id = "latest", title = "save + copy_latest", shell = "mkdir -p $d/latest $d/pet",
     clean = "rm -f $d/latest/* $d/pet/*",

@@ -72,6 +72,7 @@ static bool fault_hit(void *ctx, const char *op) {
   X(statat, int, (void *ctx, int dir, const char *name, struct stat *st), (NULL, dir, name, st))            \
   X(list, int, (void *ctx, int dir, bool (*each)(void *, const char *), void *arg), (NULL, dir, each, arg)) \
   X(flock, int, (void *ctx, int fd), (NULL, fd))                                                            \
+  X(lease, int, (void *ctx, int fd), (NULL, fd))                                                            \
   X(random, ssize_t, (void *ctx, void *data, size_t size), (NULL, data, size))
 
 #define FAULT_WRAP(op, result, parameters, arguments) \

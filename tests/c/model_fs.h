@@ -223,13 +223,12 @@ static inline ssize_t model_pread(void *ctx, int fd, void *data, size_t size, of
   return pread(fd, data, size, at);
 }
 
-enum { MODEL_WRITE = 200 }; /* bytes at a time: the power may go in the middle of what was one write */
-
+/* Not more than a sector at a time: the power may go in the middle of what was one write. */
 static inline ssize_t model_write(void *ctx, int fd, const void *data, size_t size) {
   model_fs *fs = model_of(ctx);
   model_file *f = &fs->files[fs->fds[fd] - 1];
   size_t before = (fcntl(fd, F_GETFL) & O_APPEND) ? model_size(f) : (size_t)lseek(fd, 0, SEEK_CUR);
-  ssize_t n = write(fd, data, size < MODEL_WRITE ? size : MODEL_WRITE);
+  ssize_t n = write(fd, data, size < MODEL_SECTOR ? size : MODEL_SECTOR);
   if (n > 0) model_mark(f, before, (size_t)n);
   if (n > 0) model_changed(fs);
   return n;
@@ -352,6 +351,12 @@ static inline int model_flock(void *ctx, int fd) {
   return 0;
 }
 
+static inline int model_lease(void *ctx, int fd) {
+  model_fs *fs = model_of(ctx);
+  errno = EAGAIN;
+  return fs->files[fs->fds[fd] - 1].opened == 1 ? 0 : -1;
+}
+
 static inline uint64_t model_next_random(uint64_t *state) { /* xorshift64* */
   *state ^= *state >> 12, *state ^= *state << 25, *state ^= *state >> 27;
   return *state * UINT64_C(2685821657736338717);
@@ -367,10 +372,26 @@ static inline void model_init(model_fs *fs, uint64_t seed) {
   memset(fs, 0, sizeof *fs);
   fs->random = seed;
   for (int i = 0; i < MODEL_FILES; i++) fs->files[i].memfd = -1;
-  fs->io = (ckpt_io){fs,           model_openat,    model_close,     model_pread,   model_write,
-                     model_fsync,  model_fallocate, model_ftruncate, model_clone,   model_link_fd,
-                     model_linkat, model_renameat,  model_unlinkat,  model_mkdirat, model_fstat,
-                     model_statat, model_list,      model_flock,     model_random,  NULL};
+  fs->io = (ckpt_io){.ctx = fs,
+                     .openat = model_openat,
+                     .close = model_close,
+                     .pread = model_pread,
+                     .write = model_write,
+                     .fsync = model_fsync,
+                     .fallocate = model_fallocate,
+                     .ftruncate = model_ftruncate,
+                     .clone = model_clone,
+                     .link_fd = model_link_fd,
+                     .linkat = model_linkat,
+                     .renameat = model_renameat,
+                     .unlinkat = model_unlinkat,
+                     .mkdirat = model_mkdirat,
+                     .fstat = model_fstat,
+                     .statat = model_statat,
+                     .list = model_list,
+                     .flock = model_flock,
+                     .lease = model_lease,
+                     .random = model_random};
 }
 
 static inline void model_free(model_fs *fs) {

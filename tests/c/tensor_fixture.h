@@ -37,7 +37,7 @@ static inline void source_drop(void *context) { ((source *)context)->dropped++; 
 
 /* A read-only tensor over the first bytes of `s`, which outlives it. */
 static inline ckpt_tensor *sourced(source *s, ckpt_dtype dtype, int ndim, const int64_t *shape) {
-  static const ckpt_storage_source calls = {source_fetch, source_drop};
+  static const ckpt_storage_source calls = {.fetch = source_fetch, .drop = source_drop};
   ckpt_tensor *t = NULL, *meta = NULL;
   ckpt_storage *storage = NULL;
   assert_int_equal(ckpt_tensor_meta(&meta, dtype, ndim, shape, NULL), CKPT_OK);

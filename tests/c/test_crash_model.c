@@ -9,7 +9,8 @@
  *   I5      after the recovery there is no temporary file
  *   and     no file under a name of its own is torn; the ledger begins with every line that was acknowledged
  *
- * The real checkpointer saves, under the default policy. Three savers with a bug must be caught by the same checks.
+ * The real checkpointer saves, under the default policy: waited for and in its thread, into new files and over the
+ * blocks of retired ones. Three savers with a bug must be caught by the same checks.
  * CKPT_MODEL_STATES: how many distinct states to see (default 120,000).
  */
 #include <math.h>
@@ -24,7 +25,7 @@
 #include "run.h"
 #include "strmap.h"
 
-enum { SAVES = 9, WEIGHTS = 1500, MAX_OPS_ALL = 7, MAX_WHOLE = 32, MAX_ROUNDS = 64 };
+enum { SAVES = 9, WEIGHTS = 1500, MAX_OPS_ALL = 7, MAX_WHOLE = 32, MAX_ROUNDS = 640 };
 
 static const double accuracy[SAVES] = {.5, .6, .55, .7, .65, .7, .6, .8, .75};
 static const int epochs[SAVES] = {1, 2, 3, 4, 5, 6, 7, 7, 8}; /* epoch 7 is saved a second time */
@@ -52,8 +53,9 @@ typedef struct crash {
   size_t wanted, violations, recoveries;
   unsigned choices; /* how many ways to tear files are tried at a time */
   uint64_t random;
-  bool recovering;
-  char first[160]; /* the first violation */
+  bool recovering, async;
+  const char *policy; /* NULL: the default */
+  char first[160];    /* the first violation */
   float weights[WEIGHTS];
 } crash;
 
@@ -253,14 +255,19 @@ static ckpt_status save_one(crash *c, ckpt_checkpointer *cp, bool *improved, ckp
   ckpt_set_step(cp, c->save);
   for (int i = 0; i < WEIGHTS; i++) c->weights[i] = (float)(c->save * 1000 + i);
   CKPT_TRY(ckpt_set_metric(cp, "acc", accuracy[c->save], err));
-  CKPT_TRY(ckpt_save(cp, epochs[c->save], err));
-  return ckpt_save_best(cp, epochs[c->save], improved, err);
+  if (!c->async) {
+    CKPT_TRY(ckpt_save(cp, epochs[c->save], err));
+    return ckpt_save_best(cp, epochs[c->save], improved, err);
+  }
+  CKPT_TRY(ckpt_save_async(cp, epochs[c->save], err));
+  CKPT_TRY(ckpt_save_best_async(cp, epochs[c->save], improved, err));
+  return ckpt_wait(cp, err);
 }
 
 static void run(crash *c, bool learning) {
   ckpt_checkpointer *cp = NULL;
   ckpt_error err = {0};
-  ckpt_checkpointer_options options = {.dir = MODEL_PATH};
+  ckpt_checkpointer_options options = {.dir = MODEL_PATH, .policy = c->policy};
   if (!learning) c->fs.after = after_call;
   c->fs.arg = c;
   c->acknowledged = c->acknowledged_best = -1;
@@ -307,11 +314,12 @@ static size_t states_wanted(void) {
   return text == NULL ? 120000 : (size_t)strtoull(text, NULL, 10);
 }
 
-static void nothing_acknowledged_is_lost(void **state) {
-  (void)state;
+static void nothing_is_lost(bool async, const char *policy) {
   static crash c;
-  size_t wanted = states_wanted();
+  size_t wanted = states_wanted() / 3;
   memset(&c, 0, sizeof c);
+  c.async = async;
+  c.policy = policy;
   c.wanted = wanted;
   for (unsigned round = 0; c.states.n < wanted && round < MAX_ROUNDS; round++) {
     scenario(&c, round == 0 ? strong : named_files_only, 64, 1 + round);
@@ -321,6 +329,29 @@ static void nothing_acknowledged_is_lost(void **state) {
   print_message("# %zu distinct states, %zu recoveries with power loss in them, 0 violations\n", c.states.n,
                 c.recoveries);
   free(c.states.at);
+}
+
+static void nothing_acknowledged_is_lost(void **state) {
+  (void)state;
+  nothing_is_lost(false, NULL);
+}
+
+static void nothing_is_lost_by_the_thread(void **state) {
+  (void)state;
+  nothing_is_lost(true, NULL);
+}
+
+static void nothing_is_lost_over_recycled_blocks(void **state) {
+  char path[] = "/tmp/ckpt-recycle-XXXXXX.lua";
+  static const char text[] =
+      "local policy = require 'policies.default'()\n"
+      "policy.recycle, policy.keep = true, { last = 2, best = 1 }\nreturn policy\n";
+  int fd = mkstemps(path, 4);
+  (void)state;
+  assert_int_equal(write(fd, text, sizeof text - 1), sizeof text - 1);
+  close(fd);
+  nothing_is_lost(false, path);
+  unlink(path);
 }
 
 static void savers_with_a_bug_are_caught(void **state) {
@@ -345,6 +376,8 @@ static void savers_with_a_bug_are_caught(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(nothing_acknowledged_is_lost),
+      cmocka_unit_test(nothing_is_lost_by_the_thread),
+      cmocka_unit_test(nothing_is_lost_over_recycled_blocks),
       cmocka_unit_test(savers_with_a_bug_are_caught),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -291,7 +291,7 @@ static const change wrong[] = {
     CORRUPT(NULL, "I4\nI6", "I4\nI-6", "'m.w': its size is no tuple of counts"),
     CORRUPT(NULL, "I4\nI6", "I4\nV6", "'m.w': its size is no tuple of counts"),
     CORRUPT(NULL, "Vchunks\n]", "Vchunks\nVx\nVother\n]", "'m.w': its chunks are no list"),
-    {NULL, "I4\nI6", "I9223372036854775807\nI6", NULL, CKPT_E_RANGE,
+    {NULL, "I4\nI6", "I9223372036854775807\nI6", NULL, CKPT_E_CORRUPT,
      ".metadata: 'm.w': the number of elements does not fit in 63 bits"},
     /* chunks */
     CORRUPT(FIRST_CHUNK, "I0\nI0\n", "I0\n", CHUNK_DIMS),

@@ -284,6 +284,13 @@ static void failures_say_where(void **state) {
   ckpt_tensor *t = meta_of(CKPT_I32, 2, DIMS(6, 2));
   REFUSED(ckpt_expr_evaluate(&out, e, the_tensor, t, true, &err), CKPT_E_SHAPE,
           "rope_split(2) of int32 [6, 2]: 2 x 2 heads do not divide a first dimension of 6");
+  e->root = node(e, "rope_split", 2, DIMS(1, 6), leaf(e, "x"));
+  ckpt_tensor *right = NULL;
+  OK(ckpt_expr_evaluate(&right, e, the_tensor, t, true, NULL));
+  ckpt_tensor_release(right);
+  e->root = node(e, "rope_merge", 2, DIMS(1, 4), leaf(e, "x")); /* one head of six rows would do */
+  REFUSED(ckpt_expr_evaluate(&out, e, the_tensor, t, true, &err), CKPT_E_SHAPE,
+          "rope_merge(1, 4) of int32 [6, 2]: 1 heads of 4 are not a first dimension of 6");
   e->root = leaf(e, "y");
   REFUSED(ckpt_expr_evaluate(&out, e, the_tensor, t, true, &err), CKPT_E_NOTFOUND, "there is no tensor 'y'");
   ckpt_tensor_release(t);

@@ -508,8 +508,9 @@ static void verify_names_the_shard(void **state) {
   put_bytes(state, "m-00002-of-00002.bin", shard, n);
   ckpt_checkpoint *cp = NULL;
   ckpt_error err = {0};
-  assert_int_equal(ckpt_checkpoint_open(&cp, join(path, *state, "m.bin.index.json"), &(ckpt_open_options){.verify = true}, &err),
-                   CKPT_E_CORRUPT);
+  assert_int_equal(
+      ckpt_checkpoint_open(&cp, join(path, *state, "m.bin.index.json"), &(ckpt_open_options){.verify = true}, &err),
+      CKPT_E_CORRUPT);
   assert_non_null(strstr(err.message, "m.bin.index.json: m-00002-of-00002.bin: "));
   assert_int_equal(ckpt_checkpoint_open(&cp, path, NULL, &err), CKPT_OK);
   assert_int_equal(ckpt_checkpoint_verify(cp, &err), CKPT_E_CORRUPT);

@@ -151,7 +151,7 @@ def step(case, v):
         return op(out, v, k, ld, a, b, 1)
     if k in ("rope_split", "rope_merge") and t.dim() > 0 and t.shape[0] >= 2 and t.shape[0] % 2 == 0:
         h = rng.choice([x for x in range(1, t.shape[0] // 2 + 1) if t.shape[0] % (2 * x) == 0])
-        return op(rope(t, h, k == "rope_split"), v, k, h)
+        return op(rope(t, h, k == "rope_split"), v, k, h, *rng.choice([[], [t.shape[0] // h]]))
     if k == "split" and size > 0:
         a, piece = rng.randrange(size + 1), rng.randrange(2)
         return op(t.split([a, size - a], d)[piece], v, k, ld, [a, size - a], piece)

@@ -220,9 +220,36 @@ describe("a policy whose plan_save", function()
     local cp <close> = assert(open(run, { policy = dir .. "/policy.lua" }))
     for epoch = 1, 5 do assert(cp:save(epoch)) end
     local log = cp:log()
-    assert.equal(4, #log)
-    assert.truthy(log[4]:find("set aside", 1, true))
+    assert.equal(2, #log) -- the cause, once, and what follows from it
+    assert.truthy(log[1]:find("policy.lua:1: no: checkpoint saved, nothing deleted", 1, true), log[1])
+    assert.truthy(log[2]:find("set aside", 1, true), log[2])
     assert.equal(7, #scratch.names(run)) -- five epochs, the latest, the ledger
+  end))
+
+  it("fails now and then is told of once for each cause, and stays", in_directory(function(dir, run)
+    scratch.write(dir .. "/policy.lua", [[
+      return { plan_save = function(policy, run)
+        if run.epoch % 3 > 0 then error(run.epoch % 2 == 0 and "even" or "odd") end
+        return { file = "good" .. run.epoch .. ".pth" }
+      end }]])
+    local cp <close> = assert(open(run, { policy = dir .. "/policy.lua" }))
+    for epoch = 1, 9 do assert(cp:save(epoch)) end
+    local log = cp:log()
+    assert.equal(2, #log)
+    assert.truthy(log[1]:find("odd", 1, true) and log[2]:find("even", 1, true))
+    assert.truthy(table.concat(scratch.names(run), " "):find("good9.pth", 1, true))
+  end))
+
+  it("works while plan_best fails three times is set aside too", in_directory(function(dir, run)
+    scratch.write(dir .. "/policy.lua", "return { plan_best = function() error('no') end }")
+    local cp <close> = assert(open(run, { policy = dir .. "/policy.lua" }))
+    for epoch = 1, 5 do
+      assert(cp:save(epoch))
+      assert.is_false(cp:save_best(epoch))
+    end
+    local log = table.concat(cp:log(), "\n")
+    assert.equal(1, select(2, log:gsub("set aside", "")))
+    for epoch = 3, 5 do assert(ckpt.open(run .. "/model_epoch" .. epoch .. ".pth", { verify = true })):close() end
   end))
 end)
 
@@ -232,7 +259,7 @@ local failing_loads = {
   { "takes a key that is not there", "return { select = 'model', assign = { { to = 'w', from = 'x' } } }", "'x'" },
   { "fills a key twice", "local a = { to = 'w', from = 'w' } return { select = 'model', assign = { a, a } }", "twice" },
   { "names an unknown operation", "return { select = 'model', assign = { { to = 'w', from = 'w', ops = { { 'melt' } } } } }",
-    "'melt' is no known operation" },
+    "'melt' is no operation" },
   { "selects outside of a dimension",
     "return { select = 'model', assign = { { to = 'w', from = 'w', ops = { { 'index_select', 0, { 5, 0 } } } } } }", "5" },
   { "changes the shape", "return { select = 'model', assign = { { to = 'w', from = 'w', ops = { { 'index_select', 0, { 0 } } } } } }",

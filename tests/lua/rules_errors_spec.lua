@@ -55,7 +55,6 @@ describe("a mistake in a set", function()
       "rule 1.1: 'x{i}' has no integer capture 'e' to go over" },
     { "a gather without op", rule { gather = { "x", "y" }, to = "z" }, "rule 1.1: a gather joins its parts: op begins with cat or stack" },
     { "a gather without to", rule { gather = { "x", "y" }, op = { "cat", 0 } }, "rule 1.1: gather needs to" },
-    { "any without to", rule { any = { "x" } }, "rule 1.1: any needs to" },
     { "emit of another part", rule { gather = { a = "x" }, emit = { z = "b" } }, "rule 1.1: emit: there is no part 'b'" },
     { "drop and to", rule { "a", drop = true, to = "b" }, "rule 1.1: what is dropped has no to, op or keep" },
     { "keep and op", rule { "a", keep = true, op = { "flip", 0 } }, "rule 1.1: what is kept as it is has no to and no op" },

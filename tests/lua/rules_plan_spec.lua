@@ -36,6 +36,8 @@ local NAMES = {
   { "map gives operations", { { map = function(key, t) return key .. #t.shape, { { "flip", 0 } } end } }, { "a 2x3" },
     { "a2 = flip(0)[a]" } },
   { "any takes the first that exists", { { any = { "x", "y", "z" }, to = "w" } }, { "z", "y" }, { "w = y" } },
+  { "any without to keeps the name that it found", { { any = { "x", "y" }, op = { "flip", 0 } } }, { "z", "y" },
+    { "z = z", "y = flip(0)[y]" } },
   { "any with captures", { { any = { "n.{i}.a", "o.{i}.a" }, to = "m.{i}" } }, { "o.1.a", "o.2.a", "n.2.a" },
     { "m.1 = o.1.a", "m.2 = n.2.a" } },
   { "gather in the order that is said", { { gather = { q = "{i}.q", k = "{i}.k" }, order = { "q", "k" }, to = "{i}.qk",

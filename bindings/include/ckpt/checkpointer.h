@@ -41,10 +41,19 @@ typedef struct ckpt_checkpointer_options {
   bool auto_resume;       /* resume from `dir` when it holds a checkpoint */
   int rank;               /* only rank 0 locks the directory, writes and logs */
   const char *const *set; /* NULL-terminated "key=value" strings: the policy's run.options; NULL: none */
-  size_t policy_memory;   /* bytes of the policy's Lua state; 0: 64 MiB */
-  uint64_t policy_steps;  /* Lua instructions of one policy call; 0: 50 million */
+  /*
+   * What one call of the policy may use. Steps are Lua instructions and what library functions charge for their work,
+   * the same on every machine; the deadline is milliseconds of CPU time, for what is one step and yet long. A plan_load
+   * looks at every tensor and has a budget of its own.
+   */
+  size_t policy_memory;          /* bytes of the policy's Lua state and what belongs to it; 0: 256 MiB */
+  uint64_t policy_steps;         /* 0: 50 million */
+  uint64_t policy_deadline;      /* 0: 2,000 ms */
+  uint64_t policy_load_steps;    /* 0: 1,000 million */
+  uint64_t policy_load_deadline; /* 0: 60,000 ms */
   void (*log)(void *user, ckpt_log_level level, const char *line); /* NULL: silent. `line` has no newline */
   void *log_user;
+  uint64_t async_memory;   /* bytes that snapshots of saves under way may take; less than two: one at a time */
   bool simulate;           /* saves are only played, in memory, beginning with what `dir` holds: nothing is written */
   uint64_t simulate_bytes; /* the size of each new file then */
 } ckpt_checkpointer_options;
@@ -94,22 +103,76 @@ CKPT_API ckpt_status ckpt_set_param_group(ckpt_checkpointer *cp, const char *par
 
 typedef enum ckpt_load_mode { CKPT_SCRATCH, CKPT_PRETRAINED, CKPT_RESUMED } ckpt_load_mode;
 
-/* All pointers are borrowed from the checkpointer until the next load or its end. */
+/* What became of one tensor of the model. */
+typedef enum ckpt_load_status {
+  CKPT_LOAD_MATCHED,    /* filled */
+  CKPT_LOAD_PARTIAL,    /* filled where file and model overlap; the rest is as it was initialised */
+  CKPT_LOAD_MISSING,    /* nothing in the file fits */
+  CKPT_LOAD_MISMATCHED, /* what fits has another shape, or a dtype that cannot be cast */
+  CKPT_LOAD_COLLIDING,  /* what fits, fits several model keys, or several fit this one */
+  CKPT_LOAD_RESET       /* the policy leaves it as initialised (load.reset) */
+} ckpt_load_status;
+
+/*
+ * One row of a load's report. Shapes have `ndim` sizes; those of the file are of the (first) source before any
+ * operation, and there are none (source NULL, file_ndim -1) where nothing in the file fits.
+ */
+typedef struct ckpt_load_entry {
+  const char *to; /* model key */
+  ckpt_load_status status;
+  const char *source;     /* file key, or several joined by ", "; NULL: none */
+  const char *rule;       /* id of the mapping rule that led here; NULL: none */
+  const char *operations; /* what is done to the source on the way, as text; NULL: nothing */
+  const char *note;       /* why it is not filled, or which part is; NULL: nothing to say */
+  ckpt_dtype file_dtype, model_dtype;
+  int file_ndim, model_ndim;
+  const int64_t *file_shape, *model_shape;
+} ckpt_load_entry;
+
+/* What became of the optimizer's state of one parameter. */
+typedef struct ckpt_load_parameter {
+  const char *name;   /* parameter of the model */
+  const char *source; /* its name in the file's optimizer; NULL: none, or found by its place */
+  size_t n_slots;     /* bound slots: exp_avg, step, ... */
+  size_t n_moved;     /* of those, how many the file fills */
+  const char *note;   /* why the rest stays as it is; NULL: all moved */
+} ckpt_load_parameter;
+
+/* What would have matched more. */
+typedef struct ckpt_load_suggestion {
+  const char *text; /* "--strip module." */
+  int64_t matches;  /* model keys that would be matched then */
+} ckpt_load_suggestion;
+
+/*
+ * The one report of a load. All pointers are borrowed from the checkpointer until its next load or its end. Lists are
+ * in the order of the model (entries, missing), of the file (unexpected, dropped) or of the rules.
+ */
 typedef struct ckpt_load_report {
   ckpt_load_mode mode;
   const char *path; /* file that was loaded, NULL for scratch */
   int64_t epoch;    /* epoch of the resumed file, or INT64_MIN */
-  size_t matched;   /* model tensors that were filled */
+  size_t matched;   /* model tensors that were filled, wholly or in part */
   size_t n_missing, n_unexpected, n_mismatched;
   const char *const *missing;    /* model keys left as they were initialised */
-  const char *const *unexpected; /* file keys that fed nothing */
+  const char *const *unexpected; /* file keys that fed nothing and that no rule dropped */
   const char *const *mismatched; /* model keys whose source has another shape: "key: file [..], model [..]" */
+  const char *map;               /* the rule set and how it was chosen, or NULL */
+  size_t n_entries, n_dropped, n_unfired, n_violations, n_suggestions, n_parameters;
+  const ckpt_load_entry *entries;          /* one for each tensor of the model, in the order of binding */
+  const char *const *dropped;              /* "key (rule id)": file keys that a rule dropped */
+  const char *const *unfired;              /* rules that met no key */
+  const char *const *violations;           /* conditions of the contract that are not met, one sentence each */
+  const ckpt_load_suggestion *suggestions; /* the best first */
+  const ckpt_load_parameter *parameters;   /* of the optimizer, those with bound slots */
+  int64_t bytes, matched_bytes;            /* of the model's tensors, and of what was filled of them */
 } ckpt_load_report;
 
 /*
  * Resumes, pre-trains or leaves the model as initialised, as the policy decides. CKPT_E_CONTRACT: the policy refused
- * the match; CKPT_E_POLICY; or what opening a file gives. On failure all bound memory is as it was. `report` may be
- * NULL.
+ * the match; CKPT_E_POLICY; or what opening a file gives. On failure all bound memory is as it was, whenever the fault
+ * was found. `report` may be NULL. It is filled after CKPT_E_CONTRACT, _SHAPE and _UNSUPPORTED too, and then says what
+ * would have been loaded and what is in the way; after any other failure it is empty (no entries).
  */
 CKPT_API ckpt_status ckpt_load(ckpt_checkpointer *cp, ckpt_load_report *report, ckpt_error *err);
 
@@ -156,6 +219,24 @@ CKPT_API ckpt_status ckpt_save(ckpt_checkpointer *cp, int64_t epoch, ckpt_error 
 
 /* The same for the best checkpoint. *improved (may be NULL) tells whether the policy took this one as the best. */
 CKPT_API ckpt_status ckpt_save_best(ckpt_checkpointer *cp, int64_t epoch, bool *improved, ckpt_error *err);
+
+/* ---- Saving beside the training ---------------------------------------------------------------------- */
+
+/*
+ * The same, but the trainer waits only for the policy's plan and a snapshot of what is bound (memory that is kept for
+ * the next one); a thread writes, moves aliases, enters the ledger and retires, each only after what comes before it is
+ * durable. So does a policy with `async = true` for ckpt_save and ckpt_save_best. *improved tells what the policy
+ * decided, not yet that it is on the disk.
+ * Calls wait while more snapshots are under way than `async_memory` allows. A save that fails in the thread is the
+ * error of the next ckpt_save..., which makes its own save nevertheless, or of ckpt_wait or ckpt_load; saves planned
+ * on it retire nothing. Log lines come with the next call. ckpt_checkpointer_close waits, and logs a failure.
+ * Without a thread to be had the save is made at once.
+ */
+CKPT_API ckpt_status ckpt_save_async(ckpt_checkpointer *cp, int64_t epoch, ckpt_error *err);
+CKPT_API ckpt_status ckpt_save_best_async(ckpt_checkpointer *cp, int64_t epoch, bool *improved, ckpt_error *err);
+
+/* Waits until all saves under way are done; the first failure among them that no call has told yet. */
+CKPT_API ckpt_status ckpt_wait(ckpt_checkpointer *cp, ckpt_error *err);
 
 #ifdef __cplusplus
 }

@@ -342,7 +342,8 @@ CKPT_API ckpt_status ckpt_tensor_stack(ckpt_tensor **out, size_t n, const ckpt_t
  * The mean of n >= 1 tensors of one floating or complex dtype and one shape: summed and divided in float64, then
  * rounded once to their dtype. Computed when its bytes are needed, with one source's bytes at hand at a time.
  */
-CKPT_API ckpt_status ckpt_tensor_average(ckpt_tensor **out, size_t n, const ckpt_tensor *const *tensors, ckpt_error *err);
+CKPT_API ckpt_status ckpt_tensor_average(ckpt_tensor **out, size_t n, const ckpt_tensor *const *tensors,
+                                         ckpt_error *err);
 
 /* A number of any dtype. */
 typedef enum ckpt_scalar_kind {
@@ -754,9 +755,29 @@ CKPT_API ckpt_status ckpt_align(size_t **out, size_t n_targets, const char *cons
 
 typedef struct ckpt_checkpoint ckpt_checkpoint;
 
+/*
+ * What a file may ask for at most; 0: the default. Beyond it opening fails with CKPT_E_LIMIT. What no limit is needed
+ * for is bounded by the bytes that are there: the objects of a pickle take at most 256 bytes for each of its bytes
+ * (which is what a list of empty dicts needs), and no tensor is larger than its storage.
+ */
+typedef struct ckpt_limits {
+  size_t depth;   /* values inside one another: 1,000 (PyTorch's own need fewer than 50); from 65,535 on: any depth */
+  size_t opcodes; /* of one pickle: 50,000,000 */
+  size_t memo;    /* entries of the memo of one pickle: 10,000,000 */
+  size_t entries; /* records of a zip archive: 1,000,000 */
+  size_t header;  /* bytes of the header of a safetensors file, or of an index of shards: 100,000,000 */
+} ckpt_limits;
+
 typedef struct ckpt_open_options {
   bool verify; /* also ckpt_checkpoint_verify (a stored CRC of 0 counts as absent) */
   size_t save; /* which of several saves in one file, from 0; CKPT_E_NOTFOUND if it holds fewer */
+  /*
+   * Take a zip archive also where another reader might see other records in it: bytes before, between or behind them, a
+   * comment, headers that differ from the directory, names that are no plain paths. Nothing that PyTorch writes is so.
+   * What cannot be read in one way by us either (two end records, overlapping records, a name twice) stays refused.
+   */
+  bool lenient;
+  ckpt_limits limits;
 } ckpt_open_options;
 
 /*
@@ -769,6 +790,13 @@ typedef struct ckpt_open_options {
  */
 CKPT_API ckpt_status ckpt_checkpoint_open(ckpt_checkpoint **out, const char *path, const ckpt_open_options *options,
                                           ckpt_error *err);
+
+/*
+ * The same for a file that is in memory, which must stay there, unchanged, while the checkpoint or a tensor of it lives.
+ * `name` begins messages. One file only: the index of a sharded set is refused (CKPT_E_FORMAT).
+ */
+CKPT_API ckpt_status ckpt_checkpoint_open_memory(ckpt_checkpoint **out, const void *data, size_t size, const char *name,
+                                                 const ckpt_open_options *options, ckpt_error *err);
 CKPT_API void ckpt_checkpoint_close(ckpt_checkpoint *cp);
 
 /* "torch-zip", "torchscript", "torch-legacy" (before 1.6), "torch-tar" (0.1), "torch-dcp", "safetensors", "sharded",

@@ -45,7 +45,7 @@ function M.align(targets, sources, boundary)
   return found
 end
 
-_G.ckpt = { align = M.align, none = setmetatable({}, { __name = "ckpt.none" }) }
+_G.ckpt = { align = M.align, infer = require("ckpt").infer, none = setmetatable({}, { __name = "ckpt.none" }) }
 
 -- ---- run and source ----
 

@@ -1,0 +1,97 @@
+#!/usr/bin/env python3
+"""seeds.py DIR: what the fuzz targets start from, as DIR/TARGET/: the files of tests/data and of tests/hostile, Python's own
+pickles of protocols 0 to 5, and the minimised corpus that is kept in tests/fuzz/corpus.
+
+seeds.py --pack CORPUS PACK: writes the inputs of a directory into one file, which is how they are kept: for each, shortest
+first, its length in 4 bytes and its bytes.
+"""
+import collections
+import os
+import pickle
+import random
+import struct
+import subprocess
+import sys
+import tempfile
+import zipfile
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+DATA = os.path.join(HERE, "..", "data")
+MOST = 16384
+
+
+class Out:
+    def __init__(self, top): self.top, self.n = top, 0
+
+    def put(self, target, data):
+        if len(data) > MOST: return
+        folder = os.path.join(self.top, target)
+        os.makedirs(folder, exist_ok=True)
+        self.n += 1
+        with open(os.path.join(folder, "seed%05d" % self.n), "wb") as f: f.write(data)
+
+
+def files(top):
+    for folder, _, names in sorted(os.walk(top)):
+        for name in sorted(names):
+            if name == "table.tsv" or name.endswith(".py"): continue
+            with open(os.path.join(folder, name), "rb") as f: yield name, f.read()
+
+
+def sort_in(out, name, data):
+    """By content, to the targets that read it."""
+    if name == ".metadata": out.put("fuzz_dcp", data)
+    elif data[:4] == b"PK\3\4":
+        out.put("fuzz_zip", data)
+        out.put("fuzz_pth", data)
+    elif data[257:262] == b"ustar": out.put("fuzz_tar", data)
+    elif name.endswith(".json") or (len(data) > 8 and struct.unpack("<Q", data[:8])[0] < 2**32): out.put("fuzz_safetensors", data)
+    else: out.put("fuzz_legacy", data)
+
+
+def pickles_in(data):
+    try:
+        import io
+        with zipfile.ZipFile(io.BytesIO(data)) as z:
+            return [z.read(e) for e in z.infolist() if e.filename.endswith(".pkl")]
+    except Exception:
+        return []
+
+
+VALUES = [None, True, 0, -1, 255, 65535, 2**31, -2**63, 2**200, 0.5, float("inf"), "", "aé€😀", b"", b"bytes", bytearray(b"array"), [], [1, [2, [3]]], (), (1,),
+          (1, 2), (1, 2, 3, 4), {}, {"a": 1, 2: [3]}, {1, 2}, frozenset((1,)), collections.OrderedDict(a=1), complex(1, 2), range(3), collections.Counter("aab"),
+          collections.deque([1]), slice(1, 2)]
+CYCLE = []
+CYCLE.append(CYCLE)
+
+
+def main():
+    if sys.argv[1] == "--pack":
+        inputs = sorted((data for _, data in files(sys.argv[2])), key=lambda d: (len(d), d))
+        with open(sys.argv[3], "wb") as f: f.write(b"".join(struct.pack("<I", len(d)) + d for d in inputs))
+        return
+    out = Out(sys.argv[1])
+    with tempfile.TemporaryDirectory() as hostile:
+        subprocess.run([sys.executable, "-B", os.path.join(HERE, "..", "hostile", "make_hostile.py"), hostile], check=True)
+        for top in (DATA, hostile):
+            for name, data in files(top):
+                sort_in(out, name, data)
+                for inner in pickles_in(data): out.put("fuzz_pickle", inner)
+    for value in VALUES + [VALUES, CYCLE]:
+        for protocol in range(6):
+            data = pickle.dumps(value, protocol)
+            out.put("fuzz_pickle", data)
+            out.put("fuzz_legacy", data)
+    chance = random.Random(1)
+    for n in range(64): out.put("fuzz_roundtrip", chance.randbytes(8 + 4 * n))
+    corpus = os.path.join(HERE, "corpus")
+    for pack in sorted(os.listdir(corpus)):
+        with open(os.path.join(corpus, pack), "rb") as f: data = f.read()
+        at = 0
+        while at < len(data):
+            n = struct.unpack_from("<I", data, at)[0]
+            out.put(pack.rsplit(".", 1)[0], data[at + 4:at + 4 + n])
+            at += 4 + n
+
+
+main()
