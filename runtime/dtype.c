@@ -51,7 +51,7 @@ static const alias script_classes[] = {
 };
 
 static bool same(const char *a, const char *b, size_t length) {
-  return length > 0 && a[0] == b[0] && strncmp(a, b, length) == 0 && a[length] == '\0';
+  return length > 0 && a[0] == b[0] && strlen(a) == length && memcmp(a, b, length) == 0;
 }
 
 ckpt_status ckpt_dtype_of_storage_class(ckpt_dtype *out, const char *name, size_t length) {

@@ -4,6 +4,8 @@
  *
  * Each entry does what the system call of its name does, once: -1 and errno on failure, short counts allowed. What has
  * to be repeated (EINTR, short writes) is repeated by the helpers below, above the table, so that a test can see it.
+ * The writes of a large file, and the fsync of a new one, come from a thread of their own, but no two calls for one
+ * directory are ever made at the same time.
  * Descriptors must be real ones where a written file is mapped to be verified (a memfd will do).
  * Names are single components of `dir`, except in openat and mkdirat with AT_FDCWD while a directory is being opened.
  */
