@@ -230,7 +230,7 @@ static ckpt_status read_records(layout *p, ckpt_error *err) {
   uint64_t at = p->directory, last = 0;
   bool sorted = true;
   for (size_t i = 0; i < p->n; i++) {
-    header central, local;
+    header central = {0}, local = {0};
     size_t length = 0;
     uint64_t data = 0;
     CKPT_TRY(read_central(&central, &length, p, at, err));
@@ -249,7 +249,7 @@ static ckpt_status read_records(layout *p, ckpt_error *err) {
 
 /* From the end of a record's bytes to the next record, or the directory. */
 static ckpt_status check_gap(const layout *p, const extent *e, uint64_t next, ckpt_error *err) {
-  header c;
+  header c = {0};
   size_t length = 0;
   CKPT_TRY(read_central(&c, &length, p, e->entry, err));
   if (next < e->end) return fail_record(p, e->end, &c, "the next record begins inside it", err);
@@ -272,7 +272,7 @@ ckpt_status ckpt_zip_check_strict(const ckpt_mapping *map, size_t offset, size_t
   layout p = {.base = ckpt_mapping_data(map) + offset, .size = size, .start = offset};
   if (ckpt_mapping_trust(map)->lenient) return CKPT_OK;
   CKPT_TRY(read_end(&p, err));
-  p.extents = malloc(((size_t)p.n + 1) * sizeof *p.extents);
+  p.extents = calloc((size_t)p.n + 1, sizeof *p.extents);
   if (p.extents == NULL) return ckpt_fail_nomem(err, ((size_t)p.n + 1) * sizeof *p.extents);
   ckpt_status st = check_all(&p, err);
   free(p.extents);

@@ -59,12 +59,14 @@ fuzz() {
   done
 }
 
-# What adds coverage, at most 256 KiB of it, shortest inputs first.
+# What adds coverage to the seeds, at most 96 KiB of it, shortest inputs first.
 keep() {
-  local t=$1 small; small=$(mktemp -d)
-  "$F/asan/$t" -merge=1 -max_len=2048 "$small" "$F/learnt/$t" "$F/seeds/$t" > "$F/$t.merge" 2>&1
-  python3 -B tests/fuzz/seeds.py --pack "$small" "tests/fuzz/corpus/$t.pack"
-  rm -rf "$small"
+  local t=$1 all; all=$(mktemp -d)
+  cp "$F/seeds/$t"/* "$all"
+  "$F/asan/$t" -merge=1 -max_len=2048 "$all" "$F/learnt/$t" > "$F/$t.merge" 2>&1
+  rm -f "$all"/seed*
+  python3 -B tests/fuzz/seeds.py --pack "$all" "tests/fuzz/corpus/$t.pack"
+  rm -rf "$all"
 }
 
 replay() {

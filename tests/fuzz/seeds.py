@@ -18,6 +18,7 @@ import zipfile
 HERE = os.path.dirname(os.path.abspath(__file__))
 DATA = os.path.join(HERE, "..", "data")
 MOST = 16384
+MOST_KEPT = 96 << 10
 
 
 class Out:
@@ -65,10 +66,33 @@ CYCLE = []
 CYCLE.append(CYCLE)
 
 
+def script():
+    """Archives as torch.jit.save lays them out: modules in modules, one of them shared, containers, enums, extra files."""
+    sys.path.insert(0, os.path.join(HERE, "..", "hostile"))
+    from forge import Entry, build_zip, call, entries, glob, i, pickle as program, s, storage, t, v2
+
+    def obj(name, fields): return glob("__torch__" + name[0], name[1]) + b")\x81}(" + b"".join(s(k) + v for k, v in fields) + b"ub"
+
+    jit = "torch.jit._pickle"
+    inner = obj((".layer", "Conv"), [("weight", v2()), ("training", b"\x88"), ("bias", b"N")])
+    layout = call("torch._utils", "_rebuild_sparse_tensor", i(1), call("torch", "Size", i(4)), b"\x89", v2(storage("LongStorage", "1", 2), 0, (1, 2), (2, 1)),
+                  v2(storage(numel=4), 0, (2,), (1,)), b"N")
+    fields = [("weight", v2()), ("conv", inner + b"q\1"), ("again", b"h\1"), ("sizes", call(jit, "build_intlist", b"](K\1K\2e")), ("sparse", layout),
+              ("table", call(jit, "restore_type_tag", b"}(" + s("a") + i(1) + b"u", s("Dict[str, int]"))), ("mode", glob("__torch__", "Mode") + i(2) + b"R")]
+    code = b"class M(Module):\n  __parameters__ = [\"weight\", ]\n  __buffers__ = []\n  weight : Tensor\nclass Mode(Enum):\n  pass\n"
+    for root in (obj(("", "M"), fields), obj(("", "M"), fields[:4]), t(obj(("", "M"), fields[:2]), i(1))):
+        more = [Entry(b"m/constants.pkl", program(t(v2(storage(key="0"))))), Entry(b"m/constants/0", b"\0" * 16), Entry(b"m/code/__torch__.py", code),
+                Entry(b"m/code/__torch__/layer.py", b"class Conv(Module):\n  __parameters__ = [\"weight\", \"bias\"]\n", deflated=True),
+                Entry(b"m/extra/note.txt", b"hello"), Entry(b"m/extra/raw", b"\xff\xfe")]
+        yield build_zip(entries(program(root), {"0": b"\0" * 16, "1": b"\0" * 16}, more=more))
+
+
 def main():
     if sys.argv[1] == "--pack":
         inputs = sorted((data for _, data in files(sys.argv[2])), key=lambda d: (len(d), d))
-        with open(sys.argv[3], "wb") as f: f.write(b"".join(struct.pack("<I", len(d)) + d for d in inputs))
+        with open(sys.argv[3], "wb") as f:
+            for data in inputs:
+                if f.tell() + 4 + len(data) <= MOST_KEPT: f.write(struct.pack("<I", len(data)) + data)
         return
     out = Out(sys.argv[1])
     with tempfile.TemporaryDirectory() as hostile:
@@ -82,6 +106,7 @@ def main():
             data = pickle.dumps(value, protocol)
             out.put("fuzz_pickle", data)
             out.put("fuzz_legacy", data)
+    for data in script(): sort_in(out, "script", data)
     chance = random.Random(1)
     for n in range(64): out.put("fuzz_roundtrip", chance.randbytes(8 + 4 * n))
     corpus = os.path.join(HERE, "corpus")
