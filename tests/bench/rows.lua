@@ -2,8 +2,8 @@
 --
 -- A row: title; sides: { who, side, operation } in the order in which they alternate ("ours", "peer", "machine", or
 -- "alone" for a process of its own; and what that side is told); setup, before: operations that are not timed (once; in
--- front of each timed one); finish: the same when all is measured; clean: a shell command in front of each; targets: { text, of, to, at_least = | at_most = }
--- about the ratio of two medians, or { text, of, at_most = } about one of them.
+-- front of each timed one); finish: the same when all is measured; clean: a shell command in front of each; targets:
+-- { text, of, to, at_least = | at_most = } about the ratio of two medians, or { text, of, at_most = } about one.
 -- unit: "s" (default), "MB", or "per_call". repeat_: runs, if not the driver's number.
 -- $d is the folder of the files, $bytes the size of the VGG16.
 
