@@ -200,7 +200,7 @@ SEEDS := $(addprefix tests/data/,old/bare_protocol0.pkl old/bare_protocol2.pkl o
            old/legacy_protocol0.pth old/legacy_protocol4.pth old/two_saves.pth old/python2.pth old/views.pth old/tar.pth \
            safetensors/names.safetensors safetensors/dtypes.safetensors safetensors/metadata.safetensors values.pth module.pth \
            inside_quantized.pth inside_numpy.pth inside_objects.pth inside_devices.pth dcp/sharded.pth safetensors/dtypes.pth \
-           inside_torch.pth inside_numpy1.pth inside_numpy5.pth optdigits.pth)
+           inside_torch.pth inside_numpy1.pth inside_numpy5.pth)
 LOADS ?= 0
 FLIP  ?= 1
 check-splice: $(B)/fuzz/asan/hostile_mutate
