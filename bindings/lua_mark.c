@@ -177,7 +177,7 @@ static int mark_device(lua_State *L) {
 
 static int mark_dtype(lua_State *L) {
   const ckpt_value *v = reads(L);
-  ckpt_dtype dtype;
+  ckpt_dtype dtype = CKPT_U8;
   size_t n;
   if (v == NULL) {
     ckpt_lua_check_text(L, 1);

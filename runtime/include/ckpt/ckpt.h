@@ -792,8 +792,8 @@ CKPT_API ckpt_status ckpt_checkpoint_open(ckpt_checkpoint **out, const char *pat
                                           ckpt_error *err);
 
 /*
- * The same for a file that is in memory, which must stay there, unchanged, while the checkpoint or a tensor of it lives.
- * `name` begins messages. One file only: the index of a sharded set is refused (CKPT_E_FORMAT).
+ * The same for a file that is in memory, which must stay there, unchanged, while the checkpoint or a tensor of it
+ * lives. `name` begins messages. One file only: the index of a sharded set is refused (CKPT_E_FORMAT).
  */
 CKPT_API ckpt_status ckpt_checkpoint_open_memory(ckpt_checkpoint **out, const void *data, size_t size, const char *name,
                                                  const ckpt_open_options *options, ckpt_error *err);
