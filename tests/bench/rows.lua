@@ -120,6 +120,9 @@ local function rows(o)
       { "thinking of the default", "ours", "policy $d/policy 2000" }, { "the gate alone", "ours", "gate 100000" } },
     targets = { { "<= 20 us", of = "ckpt", at_most = 20e-6 } } }
 
+  add { id = "rules", title = "plan of 50 mapping rules for 20,000 keys, in a policy", shell = "mkdir -p $d/rules",
+    sides = { { "ckpt", "ours", "policy $d/rules 3 " .. o.here .. "/rules_plan.lua" } }, targets = {} }
+
   return list
 end
 
