@@ -121,7 +121,7 @@ static void copy_metamethods(lua_State *L) {
   for (lua_pushnil(L); lua_next(L, 2) != 0; lua_pop(L, 1)) {
     ckpt_sandbox_charge(L, 1);
     const char *name = lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : "";
-    if (name[0] != '_' || name[1] != '_') continue;
+    if (strncmp(name, "__", 2) != 0) continue;
     check_metamethod(L, name);
     if (!is_copied(name)) continue;
     lua_pushvalue(L, -2);
