@@ -13,7 +13,7 @@ describe("a policy with rules", function()
   end)
 
   -- The refusal of a policy whose plan_load runs `body` with `rules` and `source`.
-  local function ask(body)
+  local function ask(body, steps)
     scratch.write(dir .. "/p.lua", ([[
 local rules = require "policies.rules"
 local policy = require "policies.default"()
@@ -27,7 +27,8 @@ function policy.plan_load(_, run, source)
 end
 return policy]]):format(body))
     assert(ckpt.save(dir .. "/w.pth", { ["conv1.weight"] = ckpt.tensor("float32", { 2, 3 }) }))
-    local run <close> = assert(ckpt.checkpointer { dir = dir .. "/run", policy = dir .. "/p.lua", weights = dir .. "/w.pth" })
+    local run <close> = assert(ckpt.checkpointer { dir = dir .. "/run", policy = dir .. "/p.lua", weights = dir .. "/w.pth",
+                                                   policy_load_steps = steps })
     assert(run:bind("model", "c.weight", ckpt.tensor("float32", { 3, 2 })))
     local report, message = run:load()
     assert.is_nil(report)
@@ -49,14 +50,15 @@ return policy]]):format(body))
   end)
 
   it("is stopped where it costs too much", function()
-    assert.matches("stopped", ask [[
+    local steps = 20000000
+    assert.matches("stopped", ask([[
       local e = "x"
       for i = 1, 15 do e = { "add", of = { e, e } } end
-      for i = 1, 1e9 do ckpt.infer(e, { x = { shape = { 2 }, dtype = "float32" } }) end]], 1, true)
-    assert.matches("stopped", ask [[
+      for i = 1, 1e9 do ckpt.infer(e, { x = { shape = { 2 }, dtype = "float32" } }) end]], steps), 1, true)
+    assert.matches("stopped", ask([[
       local compiled = rules.compile { id = "s", stages = { { { "{x:*}{y:*}{x:*}{y:*}{x:*}!" } } } }
       local list = {}
       for i = 1, 200 do list[i] = { name = ("ab"):rep(300) .. i .. "!x" } end
-      rules.plan(compiled, list)]], 1, true)
+      rules.plan(compiled, list)]], steps), 1, true)
   end)
 end)
