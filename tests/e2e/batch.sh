@@ -110,9 +110,9 @@ exec 9>&-
 
 # ---- the bar ----
 
-if ! command -v script > /dev/null; then skip "no script(1)"; else
+if ! script -qec true /dev/null < /dev/null > /dev/null 2>&1; then skip "no script(1), or no terminal for it"; else
   script -qec "'$CKPT' convert '$work/zoo/third' --out-dir '$work/bar' --format pth > '$work/text'" /dev/null < /dev/null > "$work/screen"
-  tr '\r' '\n' < "$work/screen" | grep -qE ' \[#*-*\] +[0-9]+ %  [0-9]+/333  [0-9.]+ [KMG]?B/s  eta 00:0[0-9]   0[0-9]+\.pth' &&
+  tr '\r' '\n' < "$work/screen" | grep -qE ' \[#*-*\] +[0-9]+ %  [0-9]+/333  [0-9.]+ [KMG]?B/s  eta [0-9:]+   0[0-9]+\.pth' &&
     ! grep -q '\[' "$work/text" && grep -q '^333 converted' "$work/text"
   check $? "a terminal shows how far it has come" "$work/text"
 fi

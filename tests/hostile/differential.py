@@ -6,6 +6,7 @@ is a failure.
 """
 import collections
 import io
+import os
 import pickle
 import pickletools
 import random
@@ -172,7 +173,8 @@ def reason(text, table, data):
 def main():
     judge, count = sys.argv[1], int(sys.argv[2])
     seed = int(sys.argv[3]) if len(sys.argv) > 3 else 1
-    resource.setrlimit(resource.RLIMIT_AS, (2**31, 2**31))
+    if os.environ.get("SANITIZED") != "1":  # whose shadow memory is larger than any limit
+        resource.setrlimit(resource.RLIMIT_AS, (2**31, 2**31))
     sys.setrecursionlimit(5000)
     chance = random.Random(seed)
     pool = seeds()
