@@ -20,7 +20,9 @@ struct ckpt_cloner {
   ckpt_ptrmap seen; /* source -> index into pairs */
   pair *pairs;
   size_t n, capacity, filled, settled;
-  ckpt_error *err; /* &error */
+  const ckpt_wording *said;  /* what was cloned last... */
+  const ckpt_wording *again; /* ...and the clone */
+  ckpt_error *err;           /* &error */
   ckpt_error error;
 };
 
@@ -124,6 +126,28 @@ static ckpt_status fill_object(cloner *c, ckpt_value *to, const ckpt_object *fro
   return ckpt_cloner_refer(&to->as.object->state, c, from->state);
 }
 
+/* The words of a file are few, and tensors that are said alike follow one another. */
+static ckpt_status fill_said(cloner *c, ckpt_value *to, const ckpt_wording *said) {
+  if (said != NULL && said != c->said) {
+    ckpt_wording *again = ckpt_arena_alloc(ckpt_document_arena(c->doc), sizeof *again, c->err);
+    if (again == NULL) return c->err->status;
+    CKPT_TRY(ckpt_cloner_refer(&again->tag, c, said->tag));
+    CKPT_TRY(ckpt_cloner_refer(&again->storage_class, c, said->storage_class));
+    CKPT_TRY(ckpt_cloner_refer(&again->location, c, said->location));
+    c->said = said;
+    c->again = again;
+  }
+  to->as.said = said == NULL ? NULL : c->again;
+  return CKPT_OK;
+}
+
+static ckpt_status fill_tensor(cloner *c, ckpt_value *to, const ckpt_value *from) {
+  to->as.tensor = from->as.tensor;
+  CKPT_TRY(fill_said(c, to, from->as.said));
+  CKPT_TRY(ckpt_document_own_tensor(c->doc, ckpt_tensor_retain(from->as.tensor), c->err));
+  return ckpt_document_note_tensor(c->doc, to, c->err);
+}
+
 static ckpt_status fill(cloner *c, ckpt_value *to, const ckpt_value *from) {
   to->ordered = from->ordered;
   to->bytestring = from->bytestring;
@@ -136,10 +160,7 @@ static ckpt_status fill(cloner *c, ckpt_value *to, const ckpt_value *from) {
     case CKPT_FROZENSET: return fill_seq(c, &to->as.seq, &from->as.seq, true);
     case CKPT_DICT: return fill_dict(c, to->as.dict, from->as.dict);
     case CKPT_OBJECT: return fill_object(c, to, from->as.object);
-    case CKPT_TENSOR:
-      to->as.tensor = from->as.tensor;
-      CKPT_TRY(ckpt_document_own_tensor(c->doc, ckpt_tensor_retain(from->as.tensor), c->err));
-      return ckpt_document_note_tensor(c->doc, to, c->err);
+    case CKPT_TENSOR: return fill_tensor(c, to, from);
     case CKPT_INT:
     case CKPT_FLOAT: to->as = from->as; return CKPT_OK;
     default: return fill_text(c, to, from);

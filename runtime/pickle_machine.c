@@ -31,7 +31,7 @@ static ckpt_status too_deep(const ckpt_machine *m, ckpt_error *err) {
 
 /* ---- vectors, stack, marks ---- */
 
-static ckpt_status grow(ckpt_vector *v, size_t need, ckpt_error *err) {
+ckpt_status ckpt_vector_grow(ckpt_vector *v, size_t need, ckpt_error *err) {
   if (need <= v->capacity) return CKPT_OK;
   size_t capacity = v->capacity == 0 ? 64 : v->capacity * 2;
   while (capacity < need) capacity *= 2;
@@ -44,7 +44,7 @@ static ckpt_status grow(ckpt_vector *v, size_t need, ckpt_error *err) {
 }
 
 ckpt_status ckpt_machine_keep(ckpt_vector *v, void *item, ckpt_error *err) {
-  CKPT_TRY(grow(v, v->n + 1, err));
+  CKPT_TRY(ckpt_vector_grow(v, v->n + 1, err));
   v->items[v->n++] = item;
   return CKPT_OK;
 }
@@ -143,7 +143,7 @@ ckpt_status ckpt_machine_put(ckpt_machine *m, uint64_t index, ckpt_error *err) {
   if (m->memo_count >= m->limits.memo)
     return ckpt_fail(err, CKPT_E_LIMIT, (int64_t)m->op, "%s+0x%zx: more than %zu entries in the memo", m->name, m->op,
                      m->limits.memo);
-  if (index >= m->memo.capacity) CKPT_TRY(grow(&m->memo, (size_t)index + 1, err));
+  if (index >= m->memo.capacity) CKPT_TRY(ckpt_vector_grow(&m->memo, (size_t)index + 1, err));
   if (m->memo.n <= index) m->memo.n = (size_t)index + 1;
   if (m->memo.items[index] == NULL) m->memo_count++;
   m->memo.items[index] = v;

@@ -30,13 +30,17 @@ typedef struct ckpt_machine {
   bool stopped;
   ckpt_limits limits; /* SIZE_MAX: none */
   size_t opcodes;
-  size_t frame_end; /* of the frame that op lies in; 0 before the first */
-  bool loose;       /* a value was filled after it had become part of another: heights say nothing */
+  size_t frame_end;        /* of the frame that op lies in; 0 before the first */
+  bool loose;              /* a value was filled after it had become part of another: heights say nothing */
+  const ckpt_value *maker; /* what made a tensor last: its next call may be one to take whole */
+  bool folded;             /* calls were taken whole (pickle_fold.h); their marks may be in the memo */
+  bool one_by_one;         /* none is taken whole any more, or for now */
 } ckpt_machine;
 
 /* fail and at put "name+0xoffset: " before a message; push takes NULL as the failure of the builder that gave it. */
 ckpt_status ckpt_machine_fail(const ckpt_machine *m, ckpt_error *err, ckpt_status status, const char *what);
 ckpt_status ckpt_machine_at(const ckpt_machine *m, ckpt_status status, ckpt_error *err);
+ckpt_status ckpt_vector_grow(ckpt_vector *v, size_t need, ckpt_error *err);
 ckpt_status ckpt_machine_keep(ckpt_vector *v, void *item, ckpt_error *err);
 ckpt_status ckpt_machine_push_slowly(ckpt_machine *m, ckpt_value *v, ckpt_error *err);
 size_t ckpt_machine_floor(const ckpt_machine *m);

@@ -4,7 +4,7 @@
  */
 #include <stdlib.h>
 
-#include "pickle_machine.h"
+#include "pickle_fold.h"
 #include "pickle_text.h"
 
 typedef ckpt_status (*opcode)(ckpt_machine *m, ckpt_error *err);
@@ -299,35 +299,52 @@ static ckpt_status line_index(uint64_t *out, ckpt_machine *m, ckpt_error *err) {
   return CKPT_OK;
 }
 
+static ckpt_status step(ckpt_machine *m, ckpt_error *err);
+
+static ckpt_status put(ckpt_machine *m, uint64_t index, ckpt_error *err) {
+  bool replaces = m->folded && !m->one_by_one && index < m->memo.n && m->memo.items[index] != NULL;
+  if (replaces) CKPT_TRY(ckpt_machine_unfold_all(m, step, err));
+  return ckpt_machine_put(m, index, err);
+}
+
+static ckpt_status get(ckpt_machine *m, uint64_t index, ckpt_error *err) {
+  bool taken;
+  if (index < m->memo.n && ckpt_is_folded(m->memo.items[index]))
+    CKPT_TRY(ckpt_machine_unfold(m, (size_t)index, step, err));
+  CKPT_TRY(ckpt_machine_get(m, index, err));
+  bool is_maker = m->stack.items[m->stack.n - 1] == m->maker && m->hooks->call != NULL && !m->one_by_one;
+  return is_maker ? ckpt_machine_at(m, m->hooks->call(&taken, m->hooks->context, m, err), err) : CKPT_OK;
+}
+
 static ckpt_status put_uint(ckpt_machine *m, size_t bytes, ckpt_error *err) {
   uint64_t index = 0;
   CKPT_TRY(ckpt_machine_take_uint(&index, m, bytes, err));
-  return ckpt_machine_put(m, index, err);
+  return put(m, index, err);
 }
 
 static ckpt_status get_uint(ckpt_machine *m, size_t bytes, ckpt_error *err) {
   uint64_t index = 0;
   CKPT_TRY(ckpt_machine_take_uint(&index, m, bytes, err));
-  return ckpt_machine_get(m, index, err);
+  return get(m, index, err);
 }
 
 static ckpt_status op_put(ckpt_machine *m, ckpt_error *err) {
   uint64_t index = 0;
   CKPT_TRY(line_index(&index, m, err));
-  return ckpt_machine_put(m, index, err);
+  return put(m, index, err);
 }
 
 static ckpt_status op_get(ckpt_machine *m, ckpt_error *err) {
   uint64_t index = 0;
   CKPT_TRY(line_index(&index, m, err));
-  return ckpt_machine_get(m, index, err);
+  return get(m, index, err);
 }
 
 static ckpt_status op_binput(ckpt_machine *m, ckpt_error *err) { return put_uint(m, 1, err); }
 static ckpt_status op_long_binput(ckpt_machine *m, ckpt_error *err) { return put_uint(m, 4, err); }
 static ckpt_status op_binget(ckpt_machine *m, ckpt_error *err) { return get_uint(m, 1, err); }
 static ckpt_status op_long_binget(ckpt_machine *m, ckpt_error *err) { return get_uint(m, 4, err); }
-static ckpt_status op_memoize(ckpt_machine *m, ckpt_error *err) { return ckpt_machine_put(m, m->memo_count, err); }
+static ckpt_status op_memoize(ckpt_machine *m, ckpt_error *err) { return put(m, m->memo_count, err); }
 
 /* ---- objects ---- */
 
@@ -385,6 +402,7 @@ static ckpt_status push_object(ckpt_machine *m, ckpt_how how, ckpt_value *callab
   ckpt_status (*hook)(void *, ckpt_value *, ckpt_error *) = how == CKPT_BY_PERSID ? m->hooks->persid : m->hooks->built;
   if (hook != NULL) CKPT_TRY(ckpt_machine_at(m, hook(m->hooks->context, v, err), err));
   if (v->kind != CKPT_OBJECT) m->spare = object; /* a tensor, say: the next one gets it */
+  if (v->kind == CKPT_TENSOR) m->maker = callable;
   return CKPT_OK;
 }
 
@@ -600,6 +618,12 @@ static const opcode opcodes[256] = {
 /* Readers that take a frame as a buffer of its own would read other opcodes behind it. */
 static ckpt_status straddles(const ckpt_machine *m, ckpt_error *err) {
   return ckpt_machine_fail(m, err, CKPT_E_CORRUPT, "an opcode that begins in a frame and ends behind it");
+}
+
+/* The next opcode of a call that was read before. */
+static ckpt_status step(ckpt_machine *m, ckpt_error *err) {
+  m->op = m->pos;
+  return opcodes[m->data[m->pos++]](m, err);
 }
 
 static ckpt_status run(ckpt_machine *m, ckpt_error *err) {

@@ -7,6 +7,8 @@
 
 #include "value.h"
 
+struct ckpt_machine;
+
 /* What a format makes of the objects as they appear; each may change the OBJECT in place into another kind. */
 typedef struct ckpt_pickle_hooks {
   void *context;
@@ -16,6 +18,8 @@ typedef struct ckpt_pickle_hooks {
   ckpt_status (*state)(bool *done, void *context, ckpt_value *to, ckpt_value *state, ckpt_error *err);
   /* The object that a persistent id names, where there is one already; NULL: persid makes something of a new one. */
   ckpt_value *(*known)(void *context, const ckpt_value *id);
+  /* What made a tensor before is on the stack again: *taken if its whole call was read, and its value put there. */
+  ckpt_status (*call)(bool *taken, void *context, struct ckpt_machine *m, ckpt_error *err);
 } ckpt_pickle_hooks;
 
 /*

@@ -138,7 +138,8 @@ static ckpt_status put(writer *w, const void *key) {
 
 /* A tensor that a program made is one object wherever it is put; a tensor of a file is one node. */
 static const void *identity(const ckpt_value *v) {
-  return v->kind == CKPT_TENSOR && v->made == NULL ? (const void *)v->as.tensor : v;
+  bool by_program = v->kind == CKPT_TENSOR && v->made == NULL && v->as.said == NULL;
+  return by_program ? (const void *)v->as.tensor : v;
 }
 
 /* ---- atoms ---- */
@@ -436,6 +437,13 @@ static ckpt_status write_own_persid(writer *w, const ckpt_tensor *t) {
   return emit_op(w, 'Q');
 }
 
+/* A string or class, which is in the memo or goes there. */
+static ckpt_status save_word(writer *w, const ckpt_value *v) {
+  size_t id = ckpt_ptrmap_get(&w->memo, v);
+  if (id != SIZE_MAX) return emit_get(w, id);
+  return v->kind == CKPT_STR ? write_str(w, v) : write_class(w, v);
+}
+
 static ckpt_status write_empty_ordered_dict(writer *w) {
   size_t id;
   CKPT_TRY(write_global(w, "collections.OrderedDict"));
@@ -495,6 +503,35 @@ static ckpt_status write_tensor(writer *w, const ckpt_tensor *t) {
   CKPT_TRY(emit_put(w, &id));
   CKPT_TRY(emit_op(w, 'R'));
   return put(w, t);
+}
+
+/* A plain tensor of a file, with that file's own words. None of them pushes a task. */
+static ckpt_status write_said(writer *w, const ckpt_value *v) {
+  const ckpt_tensor *t = v->as.tensor;
+  ckpt_storage *s = ckpt_tensor_storage(t);
+  const ckpt_wording *said = v->as.said;
+  int n = ckpt_tensor_ndim(t);
+  size_t number, id;
+  CKPT_TRY(number_storage(&number, w, s, s));
+  CKPT_TRY(write_global(w, "torch._utils._rebuild_tensor_v2"));
+  CKPT_TRY(emit(w, "((", 2));
+  CKPT_TRY(save_word(w, said->tag));
+  CKPT_TRY(save_word(w, said->storage_class));
+  CKPT_TRY(write_storage_key(w, number));
+  CKPT_TRY(save_word(w, said->location));
+  CKPT_TRY(write_int(w, (int64_t)(ckpt_storage_size(s) / ckpt_dtype_size(ckpt_tensor_dtype(t)))));
+  CKPT_TRY(emit_op(w, 't'));
+  CKPT_TRY(emit_put(w, &id));
+  CKPT_TRY(emit_op(w, 'Q'));
+  CKPT_TRY(write_int(w, ckpt_tensor_offset(t)));
+  CKPT_TRY(write_dims(w, ckpt_tensor_shape(t), n));
+  CKPT_TRY(write_dims(w, ckpt_tensor_stride(t), n));
+  CKPT_TRY(emit_op(w, ckpt_tensor_requires_grad(t) ? 0x88 : 0x89));
+  CKPT_TRY(write_empty_ordered_dict(w));
+  CKPT_TRY(emit_op(w, 't'));
+  CKPT_TRY(emit_put(w, &id));
+  CKPT_TRY(emit_op(w, 'R'));
+  return put(w, v);
 }
 
 /* ---- objects ---- */
@@ -631,7 +668,7 @@ static ckpt_status write_value(writer *w, const ckpt_value *v) {
     case CKPT_DICT: return write_dict(w, v);
     case CKPT_SET:
     case CKPT_FROZENSET: return write_set(w, v);
-    case CKPT_TENSOR: return write_tensor(w, v->as.tensor);
+    case CKPT_TENSOR: return v->as.said != NULL ? write_said(w, v) : write_tensor(w, v->as.tensor);
     case CKPT_CLASS: return write_class(w, v);
     default: return ckpt_fail(w->err, CKPT_E_UNSUPPORTED, -1, "an object of no known making");
   }

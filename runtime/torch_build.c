@@ -12,6 +12,7 @@
 
 #include "numpy.h"
 #include "quantized.h"
+#include "torch_plain.h"
 
 typedef ckpt_status (*rebuild)(ckpt_tensor **out, const ckpt_value *args, ckpt_error *err);
 
@@ -28,13 +29,8 @@ struct ckpt_torch_builder {
   ckpt_document *doc;
   role roles[ROLES]; /* those met last */
   size_t next_role;
-  ckpt_find_storage find;
-  void *context;
-  ckpt_strmap keys;   /* storage key -> place in `storages`; of those that are not in `numbered` */
-  uint32_t *numbered; /* a key that is a small number -> place + 1, 0: none */
-  size_t n_numbered;
-  ckpt_storage **storages; /* borrowed: the document owns them */
-  size_t n, capacity;
+  ckpt_torch_storages storages;
+  ckpt_torch_plain plain;
 };
 
 static ckpt_status bad(ckpt_error *err, const char *what) { return ckpt_fail(err, CKPT_E_CORRUPT, -1, "%s", what); }
@@ -130,90 +126,14 @@ ckpt_status ckpt_storage_id_read(ckpt_storage_id *out, const ckpt_value *id, ckp
   return CKPT_OK;
 }
 
-/* The number that a key says, if it is one that Python would write and no larger than the storages so far let expect.
- */
-static bool key_number(size_t *out, const ckpt_torch_builder *b, const char *key) {
-  size_t n = 0, limit = 4 * b->n + 1024;
-  if (key[0] == '\0' || (key[0] == '0' && key[1] != '\0')) return false;
-  for (const char *p = key; *p != '\0'; p++) {
-    if (*p < '0' || *p > '9' || n >= limit) return false;
-    n = 10 * n + (size_t)(*p - '0');
-  }
-  *out = n;
-  return n < limit && b->n < UINT32_MAX;
-}
-
-static ckpt_status room_for_number(ckpt_torch_builder *b, size_t number, ckpt_error *err) {
-  size_t n = 2 * number + 64;
-  if (number < b->n_numbered) return CKPT_OK;
-  uint32_t *more = realloc(b->numbered, n * sizeof *more);
-  if (more == NULL) return ckpt_fail_nomem(err, n * sizeof *more);
-  memset(more + b->n_numbered, 0, (n - b->n_numbered) * sizeof *more);
-  b->numbered = more;
-  b->n_numbered = n;
-  return CKPT_OK;
-}
-
-/* The place of the storage of that key, or SIZE_MAX. A key may have come too early to be numbered. */
-static size_t find_key(const ckpt_torch_builder *b, const char *key) {
-  size_t number;
-  bool small = key_number(&number, b, key) && number < b->n_numbered;
-  if (small && b->numbered[number] != 0) return b->numbered[number] - 1;
-  return b->keys.count == 0 ? SIZE_MAX : ckpt_strmap_get(&b->keys, key, strlen(key));
-}
-
-/* The next storage gets that key. */
-static ckpt_status remember_key(ckpt_torch_builder *b, const char *key, ckpt_error *err) {
-  size_t number;
-  if (key_number(&number, b, key)) {
-    CKPT_TRY(room_for_number(b, number, err));
-    b->numbered[number] = (uint32_t)b->n + 1;
-    return CKPT_OK;
-  }
-  ckpt_error here = {0};
-  char *copy = ckpt_arena_copy(ckpt_document_arena(b->doc), key, strlen(key), &here);
-  if (copy != NULL) return ckpt_strmap_set(&b->keys, copy, strlen(copy), b->n, err);
-  if (err != NULL) *err = here;
-  return here.status;
-}
-
-static ckpt_status remember(ckpt_torch_builder *b, const char *key, ckpt_storage *s, ckpt_error *err) {
-  if (b->n == b->capacity) {
-    size_t capacity = b->capacity == 0 ? 64 : b->capacity * 2;
-    ckpt_storage **more = realloc(b->storages, capacity * sizeof *more);
-    if (more == NULL) return ckpt_fail_nomem(err, capacity * sizeof *more);
-    b->storages = more;
-    b->capacity = capacity;
-  }
-  CKPT_TRY(remember_key(b, key, err));
-  b->storages[b->n++] = s;
-  return CKPT_OK;
-}
-
-/* The storage of that key: one object however often the file names it, and always of the same size. */
-static ckpt_status get_storage(ckpt_storage **out, ckpt_torch_builder *b, const char *key, uint64_t bytes,
-                               unsigned swap, ckpt_error *err) {
-  size_t at = find_key(b, key);
-  if (at == SIZE_MAX) {
-    ckpt_storage *s = NULL;
-    CKPT_TRY(b->find(&s, b->context, key, bytes, swap, err));
-    CKPT_TRY(ckpt_document_own_storage(b->doc, s, err));
-    CKPT_TRY(remember(b, key, s, err));
-    at = b->n - 1;
-  }
-  if (ckpt_storage_size(b->storages[at]) != bytes)
-    return ckpt_fail(err, CKPT_E_CORRUPT, -1, "storage '%s' is said to hold %llu bytes here and %zu elsewhere", key,
-                     (unsigned long long)bytes, ckpt_storage_size(b->storages[at]));
-  *out = b->storages[at];
-  return CKPT_OK;
-}
-
 /* Only ("storage", class, key, location, numel[, view]) is torch's; any other id stays an inert object. */
 static ckpt_status on_persid(void *context, ckpt_value *v, ckpt_error *err) {
+  ckpt_torch_builder *b = context;
   ckpt_storage_id id;
   if (!ckpt_storage_id_is(v->made->args)) return CKPT_OK;
   CKPT_TRY(ckpt_storage_id_read(&id, v->made->args, err));
-  return get_storage(&v->made->storage, context, id.key, id.bytes, ckpt_dtype_swap_unit(id.dtype), err);
+  return ckpt_torch_storages_get(&v->made->storage, &b->storages, id.key, id.bytes, ckpt_dtype_swap_unit(id.dtype),
+                                 err);
 }
 
 /* ---- tensors ---- */
@@ -567,20 +487,22 @@ ckpt_status ckpt_torch_builder_new(ckpt_torch_builder **out, ckpt_document *doc,
   ckpt_torch_builder *b = calloc(1, sizeof *b);
   if (b == NULL) return ckpt_fail_nomem(err, sizeof *b);
   b->doc = doc;
-  b->find = find;
-  b->context = context;
+  b->storages = (ckpt_torch_storages){.doc = doc, .find = find, .context = context};
   *out = b;
   return CKPT_OK;
 }
 
 void ckpt_torch_builder_free(ckpt_torch_builder *b) {
   if (b == NULL) return;
-  ckpt_strmap_free(&b->keys);
-  free(b->numbered);
-  free(b->storages);
+  ckpt_torch_storages_free(&b->storages);
   free(b);
 }
 
+static ckpt_status on_call(bool *taken, void *context, struct ckpt_machine *m, ckpt_error *err) {
+  ckpt_torch_builder *b = context;
+  return ckpt_torch_plain_take(taken, &b->plain, m, &b->storages, err);
+}
+
 ckpt_pickle_hooks ckpt_torch_builder_hooks(ckpt_torch_builder *b) {
-  return (ckpt_pickle_hooks){.context = b, .persid = on_persid, .built = on_built};
+  return (ckpt_pickle_hooks){.context = b, .persid = on_persid, .built = on_built, .call = on_call};
 }

@@ -10,6 +10,7 @@
 #define CKPT_TORCH_BUILD_H
 
 #include "pickle_read.h"
+#include "torch_storages.h"
 
 /* What a storage's persistent id says; its bytes are numel x element size. */
 typedef struct ckpt_storage_id {
@@ -23,13 +24,6 @@ bool ckpt_storage_id_is(const ckpt_value *id);
 ckpt_status ckpt_storage_id_read(ckpt_storage_id *out, const ckpt_value *id, ckpt_error *err);
 
 typedef struct ckpt_torch_builder ckpt_torch_builder;
-
-/*
- * Finds the bytes of a storage: `key` is its name in the file, `bytes` what the persistent id says it holds. Gives a
- * new reference. `swap_unit` is what a big-endian file swaps.
- */
-typedef ckpt_status (*ckpt_find_storage)(ckpt_storage **out, void *context, const char *key, uint64_t bytes,
-                                         unsigned swap_unit, ckpt_error *err);
 
 ckpt_status ckpt_torch_builder_new(ckpt_torch_builder **out, ckpt_document *doc, ckpt_find_storage find, void *context,
                                    ckpt_error *err);

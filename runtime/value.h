@@ -24,6 +24,11 @@ typedef struct ckpt_made {
   ckpt_storage *storage; /* of a torch persistent id, retained by the document */
 } ckpt_made;
 
+/* How a file says its plain tensors: _rebuild_tensor_v2(('storage', class, key, location, numel), ...). */
+typedef struct ckpt_wording {
+  ckpt_value *tag, *storage_class, *location;
+} ckpt_wording;
+
 typedef struct ckpt_dict {
   ckpt_seq flat;     /* key, value, key, value... */
   ckpt_value *state; /* attributes of an OrderedDict (BUILD), such as {"_metadata": ...} */
@@ -55,7 +60,10 @@ struct ckpt_value {
     } text;
     ckpt_seq seq;
     ckpt_dict *dict;
-    ckpt_tensor *tensor; /* retained by the document */
+    struct {
+      ckpt_tensor *tensor;      /* retained by the document */
+      const ckpt_wording *said; /* of a plain tensor of a file, which then has no `made`; else NULL */
+    };
     ckpt_object *object;
   } as;
   ckpt_made *made;
