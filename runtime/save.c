@@ -1,7 +1,7 @@
 /*
  * save.c - every format into a file of its own: whole as a pickle, or its tensors flat. What was written must read back
  * before it gets a name: a fault of ours is found while the old file is still there. Of a pth that is done in two parts
- * (pth.h): the objects from memory while the storages are being written, the file's structure while it is being synced.
+ * (pth.h): the objects from memory while the file is written and synced, its structure while it is being synced.
  */
 #include "save.h"
 
@@ -80,26 +80,31 @@ static ckpt_status named(ckpt_status st, const char *name, ckpt_error *err) {
   return st == CKPT_OK ? CKPT_OK : ckpt_fail_in(err, st, name);
 }
 
-static ckpt_status write_beside_rehearsal(ckpt_sink *sink, const char *name, const ckpt_content *content,
+static ckpt_status write_and_sync(ckpt_output *o, const char *name, const ckpt_content *content, ckpt_error *err) {
+  CKPT_TRY(write_buffered(ckpt_output_sink(o), content, err));
+  CKPT_TRY(ckpt_output_flush(o, err));
+  return sync_and_check(o, name, content, err);
+}
+
+/* All that comes before the name does not wait for the rehearsal; the name does. */
+static ckpt_status write_beside_rehearsal(ckpt_output *o, const char *name, const ckpt_content *content,
                                           ckpt_error *err) {
   errand e = {.content = content};
   ckpt_beside_start(&e.beside, rehearse, &e);
-  ckpt_status st = write_buffered(sink, content, err);
+  ckpt_status st = write_and_sync(o, name, content, err);
   return st == CKPT_OK ? named(join(&e, CKPT_OK, err), name, err) : join(&e, st, err);
 }
 
-static ckpt_status rehearse_and_write(ckpt_sink *sink, const char *name, const ckpt_content *content, ckpt_error *err) {
-  if (content->long_rehearsal) return write_beside_rehearsal(sink, name, content, err);
+static ckpt_status rehearse_and_write(ckpt_output *o, const char *name, const ckpt_content *content, ckpt_error *err) {
+  if (content->long_rehearsal) return write_beside_rehearsal(o, name, content, err);
   if (content->rehearse != NULL) CKPT_TRY(named(content->rehearse(content, err), name, err));
-  return write_buffered(sink, content, err);
+  return write_and_sync(o, name, content, err);
 }
 
 ckpt_status ckpt_save_publish(ckpt_dir *dir, const char *name, const ckpt_content *content, ckpt_error *err) {
   ckpt_output *o = NULL;
   CKPT_TRY(ckpt_output_begin(&o, dir, content->size, err));
-  ckpt_status st = rehearse_and_write(ckpt_output_sink(o), name, content, err);
-  if (st == CKPT_OK) st = ckpt_output_flush(o, err);
-  if (st == CKPT_OK) st = sync_and_check(o, name, content, err);
+  ckpt_status st = rehearse_and_write(o, name, content, err);
   if (st == CKPT_OK) return ckpt_output_commit(o, name, err);
   ckpt_output_abandon(o);
   return st;
