@@ -10,11 +10,13 @@ struct ckpt_storage {
   _Atomic(unsigned char *) data; /* NULL: not yet fetched */
   atomic_bool heap;              /* data is ours to free */
   bool writable;
+  atomic_bool given; /* `room` is somebody's */
   unsigned swap_unit;
   const ckpt_storage_source *source; /* NULL: the bytes were there from the beginning */
   void *context;
   ckpt_zip *zip; /* of a record */
   size_t index;
+  int64_t room[15]; /* see ckpt_storage_room */
 };
 
 static ckpt_status make(ckpt_storage **out, size_t size, ckpt_error *err) {
@@ -162,6 +164,10 @@ void ckpt_storage_release(ckpt_storage *s) {
   if (atomic_load(&s->heap)) free(atomic_load(&s->data));
   if (s->source != NULL) s->source->drop(s->context);
   free(s);
+}
+
+void *ckpt_storage_room(ckpt_storage *s, size_t n) {
+  return n > sizeof s->room || atomic_exchange(&s->given, true) ? NULL : s->room;
 }
 
 size_t ckpt_storage_size(const ckpt_storage *s) { return s->size; }

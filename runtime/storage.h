@@ -70,6 +70,12 @@ ckpt_status ckpt_storage_data(unsigned char **out, ckpt_storage *s, ckpt_error *
  */
 ckpt_status ckpt_storage_read(const unsigned char **out, void **owned, ckpt_storage *s, ckpt_error *err);
 
+/*
+ * n bytes, zeroed, that are freed with the storage; the first who asks gets them, NULL where there are none. The one
+ * tensor that most storages have lives there: one allocation in place of two.
+ */
+void *ckpt_storage_room(ckpt_storage *s, size_t n);
+
 /* Whether the bytes lie somewhere: ckpt_storage_data then costs nothing and cannot fail. */
 bool ckpt_storage_lies(const ckpt_storage *s);
 

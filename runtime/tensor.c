@@ -16,6 +16,7 @@ struct ckpt_tensor {
   ckpt_dtype dtype;
   int ndim;
   bool requires_grad, conj, neg;
+  bool inside; /* lies in its storage's room and goes with it */
   ckpt_storage *storage;
   int64_t offset, numel;
   size_t nbytes;
@@ -90,9 +91,12 @@ ckpt_status ckpt_tensor_make(ckpt_tensor **out, ckpt_storage *storage, const ckp
   int64_t numel = 0;
   CKPT_TRY(check_shape(&numel, spec, err));
   size_t bytes = sizeof(ckpt_tensor) + 2 * (size_t)spec->ndim * sizeof(int64_t);
-  ckpt_tensor *t = calloc(1, bytes);
+  ckpt_tensor *t = storage == NULL ? NULL : ckpt_storage_room(storage, bytes);
+  bool inside = t != NULL;
+  if (!inside) t = calloc(1, bytes);
   if (t == NULL) return ckpt_fail_nomem(err, bytes);
   atomic_init(&t->refs, 1);
+  t->inside = inside;
   t->dtype = spec->dtype;
   t->ndim = spec->ndim;
   t->requires_grad = spec->requires_grad;
@@ -106,7 +110,7 @@ ckpt_status ckpt_tensor_make(ckpt_tensor **out, ckpt_storage *storage, const ckp
   ckpt_status st = count_bytes(&t->nbytes, t->dtype, numel, err);
   if (st == CKPT_OK) st = check_bounds(t, err);
   if (st != CKPT_OK) {
-    free(t);
+    if (!inside) free(t);
     return st;
   }
   if (storage != NULL) ckpt_storage_retain(storage);
@@ -185,9 +189,10 @@ ckpt_tensor *ckpt_tensor_retain(ckpt_tensor *t) {
 
 void ckpt_tensor_release(ckpt_tensor *t) {
   if (t == NULL || atomic_fetch_sub_explicit(&t->refs, 1, memory_order_acq_rel) != 1) return;
-  ckpt_storage_release(t->storage);
+  ckpt_storage *storage = t->storage;
   ckpt_quantizer_release(t->quantizer);
-  free(t);
+  if (!t->inside) free(t);
+  ckpt_storage_release(storage); /* last: the tensor may lie in it */
 }
 
 /* ---- looking ---- */

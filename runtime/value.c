@@ -10,19 +10,18 @@
 #include "quantized.h"
 #include "sparse.h"
 
-typedef struct owned { /* things that live outside the arena and go with the document */
-  struct owned *next;
-  ckpt_tensor *tensor;
-  ckpt_storage *storage;
+typedef struct owned { /* things of one kind that a document has, in the order in which it got them */
+  void **items;
+  size_t n, capacity;
 } owned;
 
 struct ckpt_document {
   atomic_int refs;
   ckpt_arena arena;
   ckpt_value *root;
-  owned *owned;
-  ckpt_value **noted; /* values that stand for tensors, in the order of their notes */
-  size_t n_noted, noted_capacity, n_indexed;
+  owned tensors, storages; /* these live outside the arena and go with the document */
+  owned noted;             /* values that stand for tensors */
+  size_t n_indexed;
   ckpt_ptrmap values; /* tensor -> the address of its value, of the first n_indexed; filled when somebody asks */
   ckpt_strmap keys;   /* strings used as dict keys, so that equal ones are one value, as interned ones are in Python */
   ckpt_value **key_values;
@@ -54,13 +53,27 @@ ckpt_document *ckpt_document_retain(ckpt_document *doc) {
   return doc;
 }
 
+enum { AHEAD = 8 };
+
+/* They lie in memory as they came; what is far ahead is asked for early. */
+static void release_all(ckpt_document *doc) {
+  const owned *tensors = &doc->tensors, *storages = &doc->storages;
+  for (size_t i = 0; i < tensors->n; i++) {
+    if (i + AHEAD < tensors->n) __builtin_prefetch(tensors->items[i + AHEAD], 1);
+    ckpt_tensor_release(tensors->items[i]);
+  }
+  for (size_t i = 0; i < storages->n; i++) {
+    if (i + AHEAD < storages->n) __builtin_prefetch(storages->items[i + AHEAD], 1);
+    ckpt_storage_release(storages->items[i]);
+  }
+  free(tensors->items);
+  free(storages->items);
+}
+
 void ckpt_document_release(ckpt_document *doc) {
   if (doc == NULL || atomic_fetch_sub_explicit(&doc->refs, 1, memory_order_acq_rel) != 1) return;
-  for (owned *o = doc->owned; o != NULL; o = o->next) {
-    ckpt_tensor_release(o->tensor);
-    ckpt_storage_release(o->storage);
-  }
-  free(doc->noted);
+  release_all(doc);
+  free(doc->noted.items);
   ckpt_ptrmap_free(&doc->values);
   ckpt_strmap_free(&doc->keys);
   free(doc->key_values);
@@ -81,59 +94,50 @@ ckpt_value *ckpt_document_none(ckpt_document *doc) { return &doc->none; }
 ckpt_value *ckpt_document_bool(ckpt_document *doc, bool b) { return b ? &doc->yes : &doc->no; }
 ckpt_value *ckpt_document_empty_tuple(ckpt_document *doc) { return &doc->empty_tuple; }
 
-static owned *own(ckpt_document *doc, ckpt_error *err) {
-  owned *o = ckpt_arena_alloc(&doc->arena, sizeof *o, err);
-  if (o == NULL) return NULL;
-  o->next = doc->owned;
-  doc->owned = o;
-  return o;
+/* Room for one more in a list that the document keeps. */
+static ckpt_status room_in(owned *list, ckpt_error *err) {
+  if (list->n < list->capacity) return CKPT_OK;
+  size_t capacity = list->capacity == 0 ? 64 : list->capacity * 2;
+  void **more = realloc(list->items, capacity * sizeof *more);
+  if (more == NULL) return ckpt_fail_nomem(err, capacity * sizeof *more);
+  list->items = more;
+  list->capacity = capacity;
+  return CKPT_OK;
 }
 
 ckpt_status ckpt_document_own_tensor(ckpt_document *doc, ckpt_tensor *t, ckpt_error *err) {
-  ckpt_error here = {0};
-  owned *o = own(doc, &here);
-  if (o != NULL) {
-    o->tensor = t;
-    return CKPT_OK;
-  }
-  ckpt_tensor_release(t);
-  if (err != NULL) *err = here;
-  return here.status;
+  ckpt_status st = room_in(&doc->tensors, err);
+  if (st == CKPT_OK)
+    doc->tensors.items[doc->tensors.n++] = t;
+  else
+    ckpt_tensor_release(t);
+  return st;
 }
 
 ckpt_status ckpt_document_own_storage(ckpt_document *doc, ckpt_storage *s, ckpt_error *err) {
-  ckpt_error here = {0};
-  owned *o = own(doc, &here);
-  if (o != NULL) {
-    o->storage = s;
-    return CKPT_OK;
-  }
-  ckpt_storage_release(s);
-  if (err != NULL) *err = here;
-  return here.status;
+  ckpt_status st = room_in(&doc->storages, err);
+  if (st == CKPT_OK)
+    doc->storages.items[doc->storages.n++] = s;
+  else
+    ckpt_storage_release(s);
+  return st;
 }
 
 ckpt_status ckpt_document_note_tensor(ckpt_document *doc, ckpt_value *v, ckpt_error *err) {
-  if (doc->n_noted == doc->noted_capacity) {
-    size_t capacity = doc->noted_capacity == 0 ? 64 : doc->noted_capacity * 2;
-    ckpt_value **more = realloc(doc->noted, capacity * sizeof *more);
-    if (more == NULL) return ckpt_fail_nomem(err, capacity * sizeof *more);
-    doc->noted = more;
-    doc->noted_capacity = capacity;
-  }
-  doc->noted[doc->n_noted++] = v;
+  CKPT_TRY(room_in(&doc->noted, err));
+  doc->noted.items[doc->noted.n++] = v;
   return CKPT_OK;
 }
 
 /* What does not get into the index, for want of memory, is looked through from the end. */
 ckpt_value *ckpt_document_value_of(ckpt_document *doc, const ckpt_tensor *t) {
-  while (doc->n_indexed < doc->n_noted) {
-    ckpt_value *v = doc->noted[doc->n_indexed];
+  while (doc->n_indexed < doc->noted.n) {
+    ckpt_value *v = doc->noted.items[doc->n_indexed];
     if (ckpt_ptrmap_set(&doc->values, v->as.tensor, (size_t)(uintptr_t)v, NULL) != CKPT_OK) break;
     doc->n_indexed++;
   }
-  for (size_t i = doc->n_noted; i-- > doc->n_indexed;)
-    if (doc->noted[i]->as.tensor == t) return doc->noted[i];
+  for (size_t i = doc->noted.n; i-- > doc->n_indexed;)
+    if (((ckpt_value *)doc->noted.items[i])->as.tensor == t) return doc->noted.items[i];
   size_t at = ckpt_ptrmap_get(&doc->values, t);
   return at == SIZE_MAX ? NULL : (ckpt_value *)(uintptr_t)at;
 }
