@@ -25,12 +25,22 @@ static ckpt_status grow(ckpt_ptrmap *map, ckpt_error *err) {
   return CKPT_OK;
 }
 
-ckpt_status ckpt_ptrmap_set(ckpt_ptrmap *map, const void *key, size_t value, ckpt_error *err) {
+ckpt_status ckpt_ptrmap_place(size_t **out, ckpt_ptrmap *map, const void *key, ckpt_error *err) {
   if ((map->count + 1) * 2 > map->capacity) CKPT_TRY(grow(map, err));
   size_t at = find(map, key);
-  if (map->slots[at].key == NULL) map->count++;
-  map->slots[at].key = key;
-  map->slots[at].value = value;
+  if (map->slots[at].key == NULL) {
+    map->count++;
+    map->slots[at].key = key;
+    map->slots[at].value = SIZE_MAX;
+  }
+  *out = &map->slots[at].value;
+  return CKPT_OK;
+}
+
+ckpt_status ckpt_ptrmap_set(ckpt_ptrmap *map, const void *key, size_t value, ckpt_error *err) {
+  size_t *place = NULL;
+  CKPT_TRY(ckpt_ptrmap_place(&place, map, key, err));
+  *place = value;
   return CKPT_OK;
 }
 
