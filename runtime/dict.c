@@ -7,11 +7,15 @@
 enum { LINEAR_PAIRS = 8 };
 
 /* The slot that holds an equal key's pair, or the free slot where it would go. */
-static uint32_t *find_slot(const ckpt_dict *d, const ckpt_value *key) {
-  for (size_t at = ckpt_key_hash(key) & (d->slots - 1);; at = (at + 1) & (d->slots - 1)) {
+static uint32_t *find_hashed(const ckpt_dict *d, const ckpt_value *key, size_t hash) {
+  for (size_t at = hash & (d->slots - 1);; at = (at + 1) & (d->slots - 1)) {
     uint32_t pair = d->table[at];
     if (pair == 0 || ckpt_key_equal(d->flat.items[2 * (size_t)(pair - 1)], key)) return &d->table[at];
   }
+}
+
+static uint32_t *find_slot(const ckpt_dict *d, const ckpt_value *key) {
+  return find_hashed(d, key, ckpt_key_hash(key));
 }
 
 static size_t find_linear(const ckpt_dict *d, const ckpt_value *key) {
@@ -84,8 +88,10 @@ ckpt_status ckpt_dict_settle(ckpt_dict *d, ckpt_document *doc, ckpt_error *err) 
   return CKPT_OK;
 }
 
-ckpt_status ckpt_dict_put(ckpt_dict *d, ckpt_document *doc, ckpt_value *key, ckpt_value *item, ckpt_error *err) {
-  size_t at = ckpt_dict_find(d, key);
+ckpt_status ckpt_dict_put_hashed(ckpt_dict *d, ckpt_document *doc, ckpt_value *key, size_t hash, ckpt_value *item,
+                                 ckpt_error *err) {
+  uint32_t *slot = d->table == NULL ? NULL : find_hashed(d, key, hash);
+  size_t at = slot == NULL ? find_linear(d, key) : (size_t)*slot - 1; /* of a free one SIZE_MAX */
   if (at != SIZE_MAX) {
     d->flat.items[2 * at + 1] = item;
     return CKPT_OK;
@@ -97,13 +103,17 @@ ckpt_status ckpt_dict_put(ckpt_dict *d, ckpt_document *doc, ckpt_value *key, ckp
     return st;
   }
   size_t pairs = d->flat.n / 2;
-  if (d->table == NULL || 2 * pairs > d->slots) {
+  if (slot == NULL || 2 * pairs > d->slots) {
     st = ckpt_dict_settle(d, doc, err);
     if (st != CKPT_OK) d->flat.n -= 2;
     return st;
   }
-  *find_slot(d, key) = (uint32_t)pairs;
+  *slot = (uint32_t)pairs;
   return CKPT_OK;
+}
+
+ckpt_status ckpt_dict_put(ckpt_dict *d, ckpt_document *doc, ckpt_value *key, ckpt_value *item, ckpt_error *err) {
+  return ckpt_dict_put_hashed(d, doc, key, d->table == NULL ? 0 : ckpt_key_hash(key), item, err);
 }
 
 /* Entries behind the hole move into it where their way from home leads over it, so that no search ends too early. */

@@ -66,17 +66,24 @@ static ckpt_status write_fixed(ckpt_zip_writer *w, const fixed_record *records, 
   return CKPT_OK;
 }
 
-/* "data/12" */
-static void storage_name(char *out, size_t key) {
-  char digits[24];
-  size_t n = 0;
-  do {
-    digits[n++] = (char)('0' + key % 10);
-    key /= 10;
-  } while (key > 0);
-  memcpy(out, "data/", 5);
-  for (out += 5; n > 0;) *out++ = digits[--n];
-  *out = '\0';
+/* "data/0", "data/1", ...: each name is the one before, counted up. */
+typedef struct counted_name {
+  char text[40];
+  size_t n;
+} counted_name;
+
+static const counted_name first_name = {"data/0", 6};
+
+static void count_up(counted_name *name) {
+  size_t at = name->n;
+  while (name->text[--at] == '9') name->text[at] = '0';
+  if (name->text[at] != '/') {
+    name->text[at]++;
+    return;
+  }
+  name->text[at + 1] = '1'; /* a digit more, all others are 0 by now */
+  name->text[name->n++] = '0';
+  name->text[name->n] = '\0';
 }
 
 static ckpt_status fill_storage(ckpt_sink *to, void *storage, ckpt_error *err) {
@@ -93,16 +100,16 @@ static ckpt_status write_whole(ckpt_zip_writer *w, const char *name, ckpt_storag
   return st;
 }
 
-static ckpt_status write_storage(ckpt_zip_writer *w, size_t key, ckpt_storage *storage, ckpt_error *err) {
-  char name[40];
-  storage_name(name, key);
+static ckpt_status write_storage(ckpt_zip_writer *w, const char *name, ckpt_storage *storage, ckpt_error *err) {
   bool computed = !ckpt_storage_lies(storage) && ckpt_storage_streams(storage);
   if (!computed) return write_whole(w, name, storage, err);
   return ckpt_zip_writer_add_from(w, name, ckpt_storage_size(storage), fill_storage, storage, err);
 }
 
 static ckpt_status write_storages(ckpt_zip_writer *w, const ckpt_pickle *pickle, ckpt_error *err) {
-  for (size_t i = 0; i < pickle->n_storages; i++) CKPT_TRY(write_storage(w, i, pickle->storages[i], err));
+  counted_name name = first_name;
+  for (size_t i = 0; i < pickle->n_storages; i++, count_up(&name))
+    CKPT_TRY(write_storage(w, name.text, pickle->storages[i], err));
   return CKPT_OK;
 }
 
@@ -122,41 +129,23 @@ ckpt_status ckpt_pth_write(ckpt_sink *sink, const ckpt_pickle *pickle, const cha
   return st;
 }
 
-/* Names and sizes of all records, in the order in which they are written. */
-typedef struct measure {
-  const char **names;
-  uint64_t *sizes;
-  char (*keys)[32];
-  size_t n;
-} measure;
-
-static void measure_record(measure *m, const char *name, uint64_t size) {
-  m->names[m->n] = name;
-  m->sizes[m->n++] = size;
-}
-
-static uint64_t measure_all(measure *m, const ckpt_pickle *pickle, const char *prefix) {
-  measure_record(m, "data.pkl", pickle->n);
-  for (size_t i = 0; i < CKPT_COUNTOF(before); i++) measure_record(m, before[i].name, strlen(before[i].text));
-  for (size_t i = 0; i < pickle->n_storages; i++) {
-    storage_name(m->keys[i], i);
-    measure_record(m, m->keys[i], ckpt_storage_size(pickle->storages[i]));
-  }
-  for (size_t i = 0; i < CKPT_COUNTOF(after); i++) measure_record(m, after[i].name, strlen(after[i].text));
-  return ckpt_zip_writer_measure(prefix, m->n, m->names, m->sizes);
+/* Of all records, in the order in which they are written. */
+static bool measure_all(ckpt_zip_measure *m, const ckpt_pickle *pickle) {
+  counted_name name = first_name;
+  bool fits = ckpt_zip_measure_add(m, strlen("data.pkl"), pickle->n);
+  for (size_t i = 0; i < CKPT_COUNTOF(before); i++)
+    fits = fits && ckpt_zip_measure_add(m, strlen(before[i].name), strlen(before[i].text));
+  for (size_t i = 0; fits && i < pickle->n_storages; i++, count_up(&name))
+    fits = ckpt_zip_measure_add(m, name.n, ckpt_storage_size(pickle->storages[i]));
+  for (size_t i = 0; i < CKPT_COUNTOF(after); i++)
+    fits = fits && ckpt_zip_measure_add(m, strlen(after[i].name), strlen(after[i].text));
+  return fits;
 }
 
 ckpt_status ckpt_pth_measure(uint64_t *out, const ckpt_pickle *pickle, const char *prefix, ckpt_error *err) {
-  size_t n = pickle->n_storages + CKPT_COUNTOF(before) + CKPT_COUNTOF(after) + 1;
-  measure m = {calloc(n, sizeof *m.names), calloc(n, sizeof *m.sizes), calloc(n, sizeof *m.keys), 0};
-  bool made = m.names != NULL && m.sizes != NULL && m.keys != NULL;
-  uint64_t size = made ? measure_all(&m, pickle, prefix) : 0;
-  free(m.names);
-  free(m.sizes);
-  free(m.keys);
-  if (!made) return ckpt_fail_nomem(err, n * sizeof *m.keys);
-  if (size == 0) return ckpt_fail(err, CKPT_E_LIMIT, -1, "the file would be larger than 2^64 bytes");
-  *out = size;
+  ckpt_zip_measure m = {.prefix_n = strlen(prefix)};
+  if (!measure_all(&m, pickle) || !ckpt_zip_measure_end(out, &m))
+    return ckpt_fail(err, CKPT_E_LIMIT, -1, "the file would be larger than 2^64 bytes");
   return CKPT_OK;
 }
 
@@ -210,13 +199,12 @@ static ckpt_status check_records(ckpt_zip *zip, const ckpt_pickle *pickle, ckpt_
   ckpt_archive a;
   CKPT_TRY(ckpt_archive_open(&a, zip, err));
   CKPT_TRY(check_pickle(&a, pickle, err));
-  for (size_t i = 0; i < pickle->n_storages; i++) {
-    char name[40];
-    storage_name(name, i);
-    size_t at = ckpt_archive_next(&a, name);
+  counted_name name = first_name;
+  for (size_t i = 0; i < pickle->n_storages; i++, count_up(&name)) {
+    size_t at = ckpt_archive_next(&a, name.text);
     if (at == SIZE_MAX || ckpt_zip_entry_at(zip, at)->size != ckpt_storage_size(pickle->storages[i]))
       return ckpt_fail(err, CKPT_E_CORRUPT, -1, "record '%s/%s' is missing or of another size than was written",
-                       a.prefix, name);
+                       a.prefix, name.text);
   }
   return CKPT_OK;
 }

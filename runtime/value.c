@@ -6,6 +6,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
+#include "intern.h"
 #include "ptrmap.h"
 #include "quantized.h"
 #include "sparse.h"
@@ -23,9 +24,7 @@ struct ckpt_document {
   owned noted;             /* values that stand for tensors */
   size_t n_indexed;
   ckpt_ptrmap values; /* tensor -> the address of its value, of the first n_indexed; filled when somebody asks */
-  ckpt_strmap keys;   /* strings used as dict keys, so that equal ones are one value, as interned ones are in Python */
-  ckpt_value **key_values;
-  size_t n_keys, key_capacity;
+  ckpt_interned keys;
   ckpt_value none, yes, no, empty_tuple;
   bool limited;
   ckpt_limits limits;
@@ -75,8 +74,7 @@ void ckpt_document_release(ckpt_document *doc) {
   release_all(doc);
   free(doc->noted.items);
   ckpt_ptrmap_free(&doc->values);
-  ckpt_strmap_free(&doc->keys);
-  free(doc->key_values);
+  free(doc->keys.slots);
   ckpt_arena_free(&doc->arena);
   free(doc);
 }
@@ -452,33 +450,15 @@ ckpt_status ckpt_value_append(ckpt_value *list, ckpt_document *doc, ckpt_value *
   return ckpt_seq_push(&list->as.seq, doc, item, err);
 }
 
-static ckpt_status room_for_key(ckpt_document *doc, ckpt_error *err) {
-  if (doc->n_keys < doc->key_capacity) return CKPT_OK;
-  size_t capacity = doc->key_capacity == 0 ? 64 : doc->key_capacity * 2;
-  ckpt_value **more = realloc(doc->key_values, capacity * sizeof *more);
-  if (more == NULL) return ckpt_fail_nomem(err, capacity * sizeof *more);
-  doc->key_values = more;
-  doc->key_capacity = capacity;
-  return CKPT_OK;
-}
-
 ckpt_status ckpt_document_intern(ckpt_value **out, ckpt_document *doc, const char *key, size_t n, ckpt_error *err) {
-  size_t at = ckpt_strmap_get(&doc->keys, key, n);
-  if (at == SIZE_MAX) {
-    ckpt_value *v = NULL;
-    CKPT_TRY(room_for_key(doc, err));
-    CKPT_TRY(ckpt_value_new_str(&v, doc, key, n, err));
-    CKPT_TRY(ckpt_strmap_set(&doc->keys, v->as.text.bytes, n, doc->n_keys, err));
-    at = doc->n_keys;
-    doc->key_values[doc->n_keys++] = v;
-  }
-  *out = doc->key_values[at];
-  return CKPT_OK;
+  size_t hash;
+  return ckpt_intern(out, &hash, &doc->keys, doc, key, n, err);
 }
 
 ckpt_status ckpt_value_set(ckpt_value *dict, ckpt_document *doc, const char *key, ckpt_value *item, ckpt_error *err) {
   if (dict->kind != CKPT_DICT) return wrong_kind(dict, "dict", err);
   ckpt_value *k = NULL;
-  CKPT_TRY(ckpt_document_intern(&k, doc, key, strlen(key), err));
-  return ckpt_dict_put(dict->as.dict, doc, k, item, err);
+  size_t hash = 0;
+  CKPT_TRY(ckpt_intern(&k, &hash, &doc->keys, doc, key, strlen(key), err));
+  return ckpt_dict_put_hashed(dict->as.dict, doc, k, hash, item, err);
 }

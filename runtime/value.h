@@ -126,6 +126,8 @@ const ckpt_dict *ckpt_value_dict(const ckpt_value *v);
 size_t ckpt_dict_find(const ckpt_dict *d, const ckpt_value *key);
 size_t ckpt_dict_find_text(const ckpt_dict *d, const char *key, size_t n);
 ckpt_status ckpt_dict_put(ckpt_dict *d, ckpt_document *doc, ckpt_value *key, ckpt_value *item, ckpt_error *err);
+ckpt_status ckpt_dict_put_hashed(ckpt_dict *d, ckpt_document *doc, ckpt_value *key, size_t hash, ckpt_value *item,
+                                 ckpt_error *err); /* the hash is ckpt_key_hash's */
 void ckpt_dict_remove(ckpt_dict *d, size_t pair);
 void ckpt_dict_set_keys(ckpt_dict *d, ckpt_value *const *keys); /* as many as pairs, all different */
 ckpt_status ckpt_dict_settle(ckpt_dict *d, ckpt_document *doc, ckpt_error *err);

@@ -130,24 +130,45 @@ static ckpt_status new_record(record **out, ckpt_zip_writer *w, const char *name
   return CKPT_OK;
 }
 
+enum { SHORT_NAME = 64, LONGEST_EXTRA = 28 + 4 + ALIGNMENT };
+
+/* A header of n bytes, which has room for a short name and the extra field: in one piece, if the name is short. */
+static ckpt_status put_header(ckpt_zip_writer *w, unsigned char *h, size_t n, const record *r,
+                              const unsigned char *extra, size_t extra_n, ckpt_error *err) {
+  bool one = r->name_n <= SHORT_NAME;
+  if (!one) CKPT_TRY(put(w, h, n, err));
+  if (!one) CKPT_TRY(put(w, w->text + r->name, r->name_n, err));
+  if (!one) return put(w, extra, extra_n, err);
+  memcpy(h + n, w->text + r->name, r->name_n);
+  memcpy(h + n + r->name_n, extra, extra_n);
+  return put(w, h, n + r->name_n + extra_n, err);
+}
+
+static size_t fill_zip64(unsigned char *to, const record *r, bool both) {
+  size_t z = zip64_size(r->size, r->offset), at = 4;
+  if (z == 0) return 0;
+  memset(to, 0, z);
+  to[0] = 1;
+  ckpt_put16(to + 2, (uint16_t)(z - 4));
+  if (big(r->size)) {
+    ckpt_put64(to + at, r->size);
+    if (both) ckpt_put64(to + at + 8, r->size); /* else the compressed size stays 0 */
+    at += 16;
+  }
+  if (big(r->offset)) ckpt_put64(to + at, r->offset);
+  return z;
+}
+
 static ckpt_status put_local(ckpt_zip_writer *w, const record *r, ckpt_error *err) {
-  unsigned char h[30] = {'P', 'K', 3, 4}, zip64[28] = {1, 0}, fb[4 + ALIGNMENT] = {'F', 'B'};
-  size_t z = zip64_size(r->size, r->offset), pad = padding(r->offset, r->name_n, z), at = 4;
+  unsigned char h[30 + SHORT_NAME + LONGEST_EXTRA] = {'P', 'K', 3, 4}, extra[LONGEST_EXTRA];
+  size_t z = fill_zip64(extra, r, false), pad = padding(r->offset, r->name_n, z);
   ckpt_put16(h + 6, r->size == 0 ? 0x0800 : 0x0808);
   ckpt_put16(h + 26, (uint16_t)r->name_n);
   ckpt_put16(h + 28, (uint16_t)(z + 4 + pad));
-  ckpt_put16(zip64 + 2, (uint16_t)(z - (z == 0 ? 0 : 4)));
-  if (big(r->size)) {
-    ckpt_put64(zip64 + at, r->size);
-    at += 16; /* the compressed size stays 0 */
-  }
-  if (big(r->offset)) ckpt_put64(zip64 + at, r->offset);
-  ckpt_put16(fb + 2, (uint16_t)pad);
-  memset(fb + 4, 'Z', pad);
-  CKPT_TRY(put(w, h, sizeof h, err));
-  CKPT_TRY(put(w, w->text + r->name, r->name_n, err));
-  if (z > 0) CKPT_TRY(put(w, zip64, z, err));
-  return put(w, fb, 4 + pad, err);
+  memcpy(extra + z, "FB", 2);
+  ckpt_put16(extra + z + 2, (uint16_t)pad);
+  memset(extra + z + 4, 'Z', pad);
+  return put_header(w, h, 30, r, extra, z + 4 + pad, err);
 }
 
 typedef struct checksum {
@@ -271,8 +292,8 @@ ckpt_status ckpt_zip_writer_add_storage(ckpt_zip_writer *w, const char *name, co
 }
 
 static ckpt_status put_central(ckpt_zip_writer *w, const record *r, ckpt_error *err) {
-  unsigned char h[46] = {'P', 'K', 1, 2}, extra[28] = {1, 0};
-  size_t z = zip64_size(r->size, r->offset), at = 4;
+  unsigned char h[46 + SHORT_NAME + LONGEST_EXTRA] = {'P', 'K', 1, 2}, extra[LONGEST_EXTRA];
+  size_t z = fill_zip64(extra, r, true);
   ckpt_put16(h + 8, r->size == 0 ? 0x0800 : 0x0808);
   ckpt_put32(h + 16, r->crc);
   ckpt_put32(h + 20, low32(r->size));
@@ -280,16 +301,7 @@ static ckpt_status put_central(ckpt_zip_writer *w, const record *r, ckpt_error *
   ckpt_put16(h + 28, (uint16_t)r->name_n);
   ckpt_put16(h + 30, (uint16_t)z);
   ckpt_put32(h + 42, low32(r->offset));
-  ckpt_put16(extra + 2, (uint16_t)(z - (z == 0 ? 0 : 4)));
-  if (big(r->size)) {
-    ckpt_put64(extra + at, r->size);
-    ckpt_put64(extra + at + 8, r->size);
-    at += 16;
-  }
-  if (big(r->offset)) ckpt_put64(extra + at, r->offset);
-  CKPT_TRY(put(w, h, sizeof h, err));
-  CKPT_TRY(put(w, w->text + r->name, r->name_n, err));
-  return z == 0 ? CKPT_OK : put(w, extra, z, err);
+  return put_header(w, h, 46, r, extra, z, err);
 }
 
 static ckpt_status put_end(ckpt_zip_writer *w, uint64_t start, ckpt_error *err) {
@@ -324,18 +336,14 @@ ckpt_status ckpt_zip_writer_finish(ckpt_zip_writer *w, ckpt_error *err) {
   return put_end(w, start, err);
 }
 
-static bool measure_one(uint64_t *offset, uint64_t *central, size_t name_n, uint64_t size) {
-  size_t z = zip64_size(size, *offset);
-  uint64_t head = 30 + name_n + z + 4 + padding(*offset, name_n, z) + descriptor_size(size, z);
-  *central += 46 + name_n + zip64_size(size, *offset);
-  return !__builtin_add_overflow(*offset, size, offset) && !__builtin_add_overflow(*offset, head, offset);
+bool ckpt_zip_measure_add(ckpt_zip_measure *m, size_t name_n, uint64_t size) {
+  size_t n = m->prefix_n + 1 + name_n, z = zip64_size(size, m->offset);
+  uint64_t head = 30 + n + z + 4 + padding(m->offset, n, z) + descriptor_size(size, z);
+  m->central += 46 + n + z;
+  return !__builtin_add_overflow(m->offset, size, &m->offset) && !__builtin_add_overflow(m->offset, head, &m->offset);
 }
 
-uint64_t ckpt_zip_writer_measure(const char *prefix, size_t n, const char *const *names, const uint64_t *sizes) {
-  uint64_t offset = 0, central = 0, total;
-  size_t prefix_n = strlen(prefix) + 1;
-  for (size_t i = 0; i < n; i++)
-    if (!measure_one(&offset, &central, prefix_n + strlen(names[i]), sizes[i])) return 0;
-  if (!measure_one(&offset, &central, prefix_n + strlen(".data/serialization_id"), 40)) return 0;
-  return __builtin_add_overflow(offset, central + 98, &total) ? 0 : total;
+bool ckpt_zip_measure_end(uint64_t *total, ckpt_zip_measure *m) {
+  return ckpt_zip_measure_add(m, strlen(".data/serialization_id"), 40) &&
+         !__builtin_add_overflow(m->offset, m->central + 98, total);
 }

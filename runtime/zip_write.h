@@ -46,8 +46,16 @@ void ckpt_zip_writer_free(ckpt_zip_writer *w);
 /* Bytes that the sink has been given so far. */
 uint64_t ckpt_zip_writer_offset(const ckpt_zip_writer *w);
 
-/* Exact size of the archive that the given records would make (payload sizes in order), serialization_id included;
- * 0 on overflow. Lets the caller preallocate. */
-uint64_t ckpt_zip_writer_measure(const char *prefix, size_t n, const char *const *names, const uint64_t *sizes);
+/*
+ * The exact size of an archive before it is written, which lets the caller reserve it: one record after the other is
+ * added, by the lengths of its name and its bytes, then the end is asked for. false: it does not fit in 64 bits.
+ */
+typedef struct ckpt_zip_measure {
+  size_t prefix_n; /* of the prefix, set by the caller; the rest is 0 */
+  uint64_t offset, central;
+} ckpt_zip_measure;
+
+bool ckpt_zip_measure_add(ckpt_zip_measure *m, size_t name_n, uint64_t size);
+bool ckpt_zip_measure_end(uint64_t *total, ckpt_zip_measure *m);
 
 #endif
