@@ -1,5 +1,6 @@
 /*
- * direct.h - a large new file, written past the page cache by a thread of its own.
+ * direct.h - a large file, written past the page cache by a thread of its own, over blocks that are there (spare.c) or
+ * into new ones.
  *
  * Through the page cache each page has to be found, filled and later looked for again, and a machine under memory or
  * disk pressure stops the writer at every step; a file that is synced at once gains nothing from it. So the bytes go
@@ -14,7 +15,7 @@
 
 typedef struct ckpt_direct ckpt_direct;
 
-/* Appends to an empty file; io and fd are borrowed. Until the stream is flushed the table is used by its thread. */
+/* Writes from the file's first byte on, where it stands; io and fd are borrowed. Until the stream is flushed the table is used by its thread. */
 ckpt_status ckpt_direct_new(ckpt_direct **out, const ckpt_io *io, int fd, ckpt_error *err);
 
 /* 0, or an errno: the first thing that went wrong, maybe with bytes that were given earlier. */

@@ -73,9 +73,8 @@ ckpt_status ckpt_output_begin(ckpt_output **out, ckpt_dir *dir, uint64_t expecte
   o->dir = dir;
   o->fd = -1;
   ckpt_status st = open_temporary(o, expected, err);
-  bool recycled = o->reserved > 0; /* its pages are in the cache: nothing is to be gained by going past them */
   if (st == CKPT_OK) st = reserve(o, expected, err);
-  if (st == CKPT_OK && expected >= STREAMED && !recycled) st = ckpt_direct_new(&o->direct, dir->io, o->fd, err);
+  if (st == CKPT_OK && expected >= STREAMED) st = ckpt_direct_new(&o->direct, dir->io, o->fd, err);
   if (st != CKPT_OK) {
     ckpt_output_abandon(o);
     return st;

@@ -401,6 +401,58 @@ static void append_follows_no_link_and_waits_for_no_fifo(void **state) {
   ckpt_dir_close(dir);
 }
 
+/* ---- recycled blocks ---- */
+
+/* `size` bytes that tell their place and `seed`, in pieces. */
+static void publish_large(ckpt_dir *dir, const char *name, size_t size, unsigned char seed) {
+  unsigned char piece[4099];
+  ckpt_output *o = NULL;
+  assert_int_equal(ckpt_output_begin(&o, dir, size, NULL), CKPT_OK);
+  for (size_t at = 0, n; at < size; at += n) {
+    n = size - at < sizeof piece ? size - at : sizeof piece;
+    for (size_t i = 0; i < n; i++) piece[i] = (unsigned char)((at + i) % 251 + seed);
+    assert_int_equal(ckpt_output_sink(o)->write(ckpt_output_sink(o), piece, n, NULL), CKPT_OK);
+  }
+  assert_int_equal(ckpt_output_commit(o, name, NULL), CKPT_OK);
+}
+
+static void assert_large(const char *dir, const char *name, size_t size, unsigned char seed) {
+  char path[PATH_MAX];
+  unsigned char *back = malloc(size + 1);
+  int fd = open(join(path, dir, name), O_RDONLY);
+  assert_non_null(back);
+  size_t got = 0;
+  for (ssize_t n = 1; n > 0; got += n > 0 ? (size_t)n : 0) n = read(fd, back + got, size + 1 - got);
+  close(fd);
+  assert_int_equal(got, size);
+  size_t wrong = 0;
+  for (size_t at = 0; at < size; at++) wrong += back[at] != (unsigned char)(at % 251 + seed);
+  assert_int_equal(wrong, 0);
+  free(back);
+}
+
+/* Smaller, equal and larger ones, at sizes that no direct write takes whole. */
+static void a_large_file_is_written_over_a_spare(void **state) {
+  enum { OLD = (20 << 20) + 77 };
+  static const size_t sizes[] = {(17 << 20) + 4096, (17 << 20) + 1, OLD, OLD + 1, (23 << 20) + 123, 1000};
+  for (size_t i = 0; i < CKPT_COUNTOF(sizes); i++)
+    for (int direct = 0; direct < 2; direct++) {
+      fault_io f;
+      fault_init(&f);
+      if (!direct) fault_rule(&f, "direct", 1, FAULT_ALWAYS, EINVAL);
+      ckpt_dir *dir = open_locked(*state, &f.io);
+      ckpt_dir_set_recycle(dir, true);
+      publish_large(dir, "old.pth", OLD, 1);
+      ino_t before = inode(*state, "old.pth");
+      assert_int_equal(ckpt_dir_retire(dir, &(const char *){"old.pth"}, 1, NULL), CKPT_OK);
+      publish_large(dir, "new.pth", sizes[i], 3);
+      assert_int_equal(inode(*state, "new.pth"), before);
+      assert_large(*state, "new.pth", sizes[i], 3);
+      ckpt_dir_close(dir);
+      assert_clean(*state);
+    }
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       TEST(publishes_and_replaces),
@@ -430,6 +482,7 @@ int main(void) {
       TEST(appends),
       TEST(a_failed_append_is_taken_back),
       TEST(append_follows_no_link_and_waits_for_no_fifo),
+      TEST(a_large_file_is_written_over_a_spare),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
