@@ -1,162 +1,221 @@
 /*
  * align.c - suffix alignment in near-linear time.
  *
- * Reversed, "w is a suffix of m" becomes "w is a prefix of m", and in sorted order the prefixes of a string come before
- * it. So both lists are sorted by their reversed bytes and swept once; a stack holds the sources that are prefixes of
- * each other, and what is left on it at a target are exactly the sources that are suffixes of that target.
+ * A name is hashed from its last byte to its first, so that on the way each of its suffixes has been hashed too. The
+ * sources go into a table; a target asks it for every suffix whose length some source has, and takes the longest.
  *
- * Keys of a model share long ends ("...conv1.weight"), which a sort by comparison would read again and again. Here
- * eight bytes at a time are sorted as one number, and only names that agree in them go on to the next eight.
+ * With 100,000 names no table fits the processor's own cache, and a look at it costs more than to hash a name. So most
+ * suffixes are turned away by how they begin, and most of the others by a filter of a byte for each slot; hashes are
+ * computed in one pass and used in the next, and what a name will look at is asked for while those before it are dealt
+ * with. The hash begins with an address,
+ * that nobody can make names that all meet in one place.
  */
-#include "base.h"
+#include "parallel.h"
 
 #include <stdlib.h>
 
-enum { AHEAD = 64 }; /* names to ask the memory for in advance */
+enum { AHEAD = 16, BATCH = 32 };
 
-typedef struct name {
-  const char *end; /* behind the last byte */
+typedef struct slot {
+  uint32_t tag, source; /* low half of the hash; number of the source + 1, 0: free */
+} slot;
+
+typedef struct opening { /* the first bytes that sources of one length have */
+  uint64_t set[4];
+} opening;
+
+typedef struct table {
+  const char *const *sources;
+  slot *slots;       /* a power of two, at least twice as many as sources */
+  uint64_t *filter;  /* a word for each eight slots: two bits for each source */
+  opening *openings; /* of the sources of each length */
+  size_t n_lengths, n_sources, mask;
+  unsigned shift; /* hash >> shift is a slot's number */
+  uint64_t seed;
+  char boundary;
+} table;
+
+typedef struct suffix { /* of a target */
+  size_t n;             /* SIZE_MAX: none */
+  uint64_t hash;
+} suffix;
+
+static uint64_t step(uint64_t hash, char c) { return (hash ^ (unsigned char)c) * UINT64_C(0x9e3779b97f4a7c15); }
+
+static uint64_t filter_bits(uint64_t hash) { return UINT64_C(1) << (hash & 63) | UINT64_C(1) << (hash >> 6 & 63); }
+
+static uint64_t *filter_word(const table *t, uint64_t hash) { return &t->filter[(hash >> t->shift) / 8]; }
+
+/* ---- the sources ---- */
+
+static uint64_t hash_name(const table *t, const char *name, size_t n) {
+  uint64_t hash = t->seed;
+  for (; n > 0; n--) hash = step(hash, name[n - 1]);
+  return hash;
+}
+
+static ckpt_status room_for_length(table *t, size_t n, ckpt_error *err) {
+  if (n < t->n_lengths) return CKPT_OK;
+  size_t more = 2 * n + 64;
+  opening *openings = realloc(t->openings, more * sizeof *openings);
+  if (openings == NULL) return ckpt_fail_nomem(err, more * sizeof *openings);
+  memset(openings + t->n_lengths, 0, (more - t->n_lengths) * sizeof *openings);
+  t->openings = openings;
+  t->n_lengths = more;
+  return CKPT_OK;
+}
+
+static void open_with(table *t, const char *name, size_t n) {
+  unsigned char first = (unsigned char)name[0];
+  t->openings[n].set[first / 64] |= UINT64_C(1) << first % 64;
+}
+
+static bool opens(const table *t, const char *from, size_t n) {
+  unsigned char first = (unsigned char)from[0];
+  return (t->openings[n].set[first / 64] >> first % 64 & 1) != 0;
+}
+
+/* The slot of an equal name, or the free one where it would go. */
+static slot *find(const table *t, const char *name, uint64_t hash) {
+  for (size_t at = (size_t)(hash >> t->shift);; at++) {
+    slot *s = &t->slots[at & t->mask];
+    if (s->source == 0) return s;
+    if (s->tag == (uint32_t)hash && strcmp(t->sources[s->source - 1], name) == 0) return s;
+  }
+}
+
+/* Of equal names the last one stays. */
+static void insert_all(const table *t, const uint64_t *hashes) {
+  for (size_t i = 0; i < t->n_sources; i++) {
+    if (i + AHEAD < t->n_sources) __builtin_prefetch(&t->slots[hashes[i + AHEAD] >> t->shift], 1);
+    slot *s = find(t, t->sources[i], hashes[i]);
+    *s = (slot){(uint32_t)hashes[i], (uint32_t)i + 1};
+    *filter_word(t, hashes[i]) |= filter_bits(hashes[i]);
+  }
+}
+
+/* The names lie anywhere: each is asked for early, and looked at once. */
+static ckpt_status hash_all(table *t, uint64_t *hashes, ckpt_error *err) {
+  for (size_t i = 0; i < t->n_sources; i++) {
+    if (i + AHEAD < t->n_sources) __builtin_prefetch(t->sources[i + AHEAD]);
+    size_t n = strlen(t->sources[i]);
+    CKPT_TRY(room_for_length(t, n, err));
+    open_with(t, t->sources[i], n);
+    hashes[i] = hash_name(t, t->sources[i], n);
+  }
+  return CKPT_OK;
+}
+
+static ckpt_status fill_table(table *t, ckpt_error *err) {
+  uint64_t *hashes = malloc((t->n_sources + 1) * sizeof *hashes);
+  if (hashes == NULL) return ckpt_fail_nomem(err, (t->n_sources + 1) * sizeof *hashes);
+  ckpt_status st = hash_all(t, hashes, err);
+  if (st == CKPT_OK) insert_all(t, hashes);
+  free(hashes);
+  return st;
+}
+
+static ckpt_status make_table(table *t, ckpt_error *err) {
+  size_t slots = 64;
+  t->shift = 58;
+  for (; slots < 2 * t->n_sources; slots *= 2) t->shift--;
+  t->mask = slots - 1;
+  t->slots = calloc(slots, sizeof *t->slots);
+  t->filter = calloc(slots / 8, sizeof *t->filter);
+  t->seed = (uint64_t)(uintptr_t)t->slots * UINT64_C(0xe7037ed1a0b428db);
+  if (t->slots == NULL || t->filter == NULL) return ckpt_fail_nomem(err, slots * sizeof *t->slots);
+  CKPT_TRY(room_for_length(t, 0, err));
+  return fill_table(t, err);
+}
+
+static void free_table(table *t) {
+  free(t->slots);
+  free(t->filter);
+  free(t->openings);
+}
+
+/* ---- a target ---- */
+
+/* Whether the last n of its bytes, of `all`, may stand for it. */
+static bool at_boundary(const table *t, const char *name, size_t all, size_t n) {
+  return t->boundary == '\0' || n == all || (n > 0 && name[all - n - 1] == t->boundary);
+}
+
+/* The longest suffix of less than `below` bytes that the filter lets pass. */
+static suffix longest(const table *t, const char *name, size_t below) {
+  suffix found = {SIZE_MAX, 0};
+  uint64_t hash = t->seed;
+  size_t all = strlen(name);
+  for (size_t n = 0; n < below; n++) {
+    const char *from = name + all - n;
+    if (opens(t, from, n) && (~*filter_word(t, hash) & filter_bits(hash)) == 0 && at_boundary(t, name, all, n))
+      found = (suffix){n, hash};
+    if (n == all || n + 1 == t->n_lengths) break;
+    hash = step(hash, from[-1]);
+  }
+  return found;
+}
+
+/* The source that is such a suffix, and the shorter ones if none is. */
+static size_t resolve(const table *t, const char *name, suffix s) {
+  for (size_t all = strlen(name); s.n != SIZE_MAX; s = longest(t, name, s.n)) {
+    const slot *found = find(t, name + all - s.n, s.hash);
+    if (found->source != 0) return found->source - 1;
+  }
+  return SIZE_MAX;
+}
+
+/* The text that will be compared, if the first slot has it. */
+static void expect(const table *t, suffix s) {
+  const slot *first = &t->slots[s.hash >> t->shift];
+  if (s.n != SIZE_MAX && first->source != 0) __builtin_prefetch(t->sources[first->source - 1]);
+}
+
+/* Up to BATCH of the targets that are `left`. */
+static void align(size_t *out, const table *t, const char *const *targets, size_t left) {
+  suffix s[BATCH];
+  size_t n = left < BATCH ? left : BATCH;
+  for (size_t i = 0; i < n; i++) {
+    if (i + BATCH < left) __builtin_prefetch(targets[i + BATCH]);
+    s[i] = longest(t, targets[i], SIZE_MAX);
+    __builtin_prefetch(&t->slots[s[i].hash >> t->shift]);
+  }
+  for (size_t i = 0; i < n; i++) expect(t, s[i]);
+  for (size_t i = 0; i < n; i++) out[i] = resolve(t, targets[i], s[i]);
+}
+
+enum { PORTION = 4096, TYPICAL_NAME = 64 };
+
+typedef struct job {
+  const table *t;
+  const char *const *targets;
   size_t n;
-  size_t rank; /* number among the sources; the targets come behind them */
-  uint64_t key;
-} name;
+  size_t *out;
+} job;
 
-typedef struct group { /* names that agree in their last `depth` bytes, with the keys of the next eight */
-  size_t first, n, depth;
-} group;
-
-/* Eight bytes, the last first, from `depth` bytes before the end; zeros where the name is over (it holds none). */
-static uint64_t key_at(const name *a, size_t depth) {
-  size_t left = a->n - depth;
-  uint64_t key = 0;
-  if (left >= 8) return ckpt_le64(a->end - depth - 8);
-  for (size_t i = 0; i < left; i++) key |= (uint64_t)(unsigned char)a->end[-1 - (ptrdiff_t)(depth + i)] << (56 - 8 * i);
-  return key;
+static void align_portion(void *context, size_t i) {
+  const job *j = context;
+  size_t from = i * PORTION, to = j->n - from < PORTION ? j->n : from + PORTION;
+  for (size_t at = from; at < to; at += BATCH) align(j->out + at, j->t, j->targets + at, to - at);
 }
 
-static void swap(name *a, name *b) {
-  name kept = *a;
-  *a = *b;
-  *b = kept;
-}
-
-/* The names lie anywhere by now: each is asked for while those before it are looked at. */
-static void load_keys(name *names, group g) {
-  name *first = names + g.first;
-  for (size_t i = 0; i < g.n; i++) {
-    if (i + AHEAD < g.n) __builtin_prefetch(first[i + AHEAD].end - (ptrdiff_t)g.depth - 8);
-    first[i].key = key_at(&first[i], g.depth);
-  }
-}
-
-/* Chosen by a hash, so that no usual order of names is a bad one. */
-static uint64_t pivot(const name *names, group g) {
-  return names[g.first + (size_t)((g.first + g.n * 31 + g.depth) * UINT64_C(0x9e3779b97f4a7c15) >> 32) % g.n].key;
-}
-
-/* Puts smaller keys before `key` and larger ones behind it; `middle` becomes the group of the equal ones. */
-static void partition(name *names, group g, uint64_t key, group *middle) {
-  size_t low = g.first, high = g.first + g.n;
-  for (size_t i = low; i < high;) {
-    if (names[i].key < key)
-      swap(&names[i++], &names[low++]);
-    else if (names[i].key > key)
-      swap(&names[i], &names[--high]);
-    else
-      i++;
-  }
-  *middle = (group){low, high - low, g.depth};
-}
-
-static int by_rank(const void *pa, const void *pb) {
-  const name *a = pa, *b = pb;
-  return a->rank < b->rank ? -1 : a->rank > b->rank;
-}
-
-/* Names with the same eight bytes: either they are over, and equal, or the next eight decide. */
-static void descend(name *names, group g, group *todo, size_t *pending) {
-  if (g.n < 2) return;
-  if ((names[g.first].key & 0xff) == 0) {
-    qsort(names + g.first, g.n, sizeof *names, by_rank);
-    return;
-  }
-  g.depth += 8;
-  load_keys(names, g);
-  todo[(*pending)++] = g;
-}
-
-/* By reversed bytes; of equal names the sources first, and those in their own order. `todo` has room for n/2 + 1. */
-static void sort(name *names, size_t n, group *todo) {
-  size_t pending = 0;
-  todo[pending++] = (group){0, n, 0};
-  load_keys(names, todo[0]);
-  while (pending > 0) {
-    group g = todo[--pending], middle;
-    if (g.n < 2) continue;
-    partition(names, g, pivot(names, g), &middle);
-    group low = {g.first, middle.first - g.first, g.depth};
-    group high = {middle.first + middle.n, g.n - low.n - middle.n, g.depth};
-    if (low.n > 1) todo[pending++] = low;
-    if (high.n > 1) todo[pending++] = high;
-    descend(names, middle, todo, &pending);
-  }
-}
-
-static bool is_suffix(const name *a, const name *of) {
-  return a->n <= of->n && memcmp(a->end - a->n, of->end - a->n, a->n) == 0;
-}
-
-static bool at_boundary(const name *target, const name *source, char boundary) {
-  if (boundary == '\0' || source->n == target->n) return true;
-  return source->n > 0 && target->end[-1 - (ptrdiff_t)source->n] == boundary;
-}
-
-/* The longest source on the stack that fits; the stack is no deeper than the target is long. */
-static size_t pick(const name *target, const name *names, const size_t *stack, size_t depth, char boundary) {
-  while (depth > 0 && !at_boundary(target, &names[stack[depth - 1]], boundary)) depth--;
-  return depth == 0 ? SIZE_MAX : names[stack[depth - 1]].rank;
-}
-
-static void sweep(size_t *out, const name *names, size_t n, size_t n_sources, size_t *stack, char boundary) {
-  size_t depth = 0;
-  for (size_t i = 0; i < n; i++) {
-    if (i + AHEAD < n) __builtin_prefetch(names[i + AHEAD].end - 1);
-    while (depth > 0 && !is_suffix(&names[stack[depth - 1]], &names[i])) depth--;
-    if (names[i].rank >= n_sources) {
-      out[names[i].rank - n_sources] = pick(&names[i], names, stack, depth, boundary);
-      continue;
-    }
-    if (depth > 0 && names[stack[depth - 1]].n == names[i].n) depth--; /* equal: the last wins, the stack stays short */
-    stack[depth++] = i;
-  }
-}
-
-static void fill(name *names, size_t n, const char *const *texts, size_t rank) {
-  for (size_t i = 0; i < n; i++) {
-    size_t length = strlen(texts[i]);
-    names[i] = (name){texts[i] + length, length, rank + i, 0};
-  }
+static void align_all(size_t *out, const table *t, const char *const *targets, size_t n) {
+  job j = {t, targets, n, out};
+  ckpt_parallel(align_portion, &j, (n + PORTION - 1) / PORTION, ckpt_parallel_threads(n * TYPICAL_NAME));
 }
 
 ckpt_status ckpt_align(size_t **out, size_t n_targets, const char *const *targets, size_t n_sources,
                        const char *const *sources, char boundary, ckpt_error *err) {
-  size_t n = n_targets + n_sources;
-  name *names = calloc(n + 1, sizeof *names);
-  group *todo = calloc(n / 2 + 1, sizeof *todo);
-  size_t *found = calloc(n_targets + 1, sizeof *found), *stack = calloc(n + 1, sizeof *stack);
-  ckpt_status st = CKPT_OK;
-  if (names == NULL || todo == NULL || found == NULL || stack == NULL) {
+  table t = {.sources = sources, .n_sources = n_sources, .boundary = boundary};
+  if (n_sources > UINT32_MAX / 4) return ckpt_fail(err, CKPT_E_LIMIT, -1, "%zu names to align with", n_sources);
+  size_t *found = malloc((n_targets + 1) * sizeof *found);
+  ckpt_status st = found == NULL ? ckpt_fail_nomem(err, n_targets * sizeof *found) : make_table(&t, err);
+  if (st == CKPT_OK) align_all(found, &t, targets, n_targets);
+  free_table(&t);
+  if (st != CKPT_OK) {
     free(found);
-    st = ckpt_fail_nomem(err, n * sizeof *names);
-  } else {
-    fill(names, n_sources, sources, 0);
-    fill(names + n_sources, n_targets, targets, n_sources);
-    sort(names, n, todo);
-    sweep(found, names, n, n_sources, stack, boundary);
-    *out = found;
+    return st;
   }
-  free(names);
-  free(todo);
-  free(stack);
-  return st;
+  *out = found;
+  return CKPT_OK;
 }

@@ -138,7 +138,7 @@ static unsigned next(unsigned below) { /* xorshift */
   return (unsigned)(seed >> 33) % below;
 }
 
-enum { MOST = 24, LONGEST = 40 }; /* several times the eight bytes that are compared at once */
+enum { MOST = 24, LONGEST = 40 };
 
 static size_t random_names(char texts[MOST][LONGEST + 1], const char **names) {
   size_t count = next(MOST + 1);
@@ -206,6 +206,30 @@ static void test_many_equal_sources(void **state) {
   free(sources);
 }
 
+/* So many that tables are large and threads take part: names of many lengths, a seventh of them not among the sources.
+ */
+static void test_many_different_names(void **state) {
+  (void)state;
+  enum { N = 80000 };
+  char(*texts)[2][48] = calloc(N, sizeof *texts);
+  const char **targets = calloc(N, sizeof *targets), **sources = calloc(N, sizeof *sources);
+  size_t *found = NULL, wrong = 0;
+  for (int i = 0; i < N; i++) {
+    int width = 1 + i % 19;
+    snprintf(texts[i][0], sizeof texts[i][0], "%s%d.%0*d.weight", i % 7 == 0 ? "q" : "w", i, width, i);
+    snprintf(texts[i][1], sizeof texts[i][1], "%sw%d.%0*d.weight", i % 2 == 0 ? "module." : "", i, width, i);
+    sources[i] = texts[i][0];
+    targets[i] = texts[i][1];
+  }
+  assert_int_equal(ckpt_align(&found, N, targets, N, sources, '.', NULL), CKPT_OK);
+  for (size_t i = 0; i < N; i++) wrong += found[i] != (i % 7 == 0 ? NONE : i);
+  assert_int_equal(wrong, 0);
+  free(found);
+  free(targets);
+  free(sources);
+  free(texts);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_longest_suffix),
@@ -217,6 +241,7 @@ int main(void) {
       cmocka_unit_test(test_every_allocation_can_fail),
       cmocka_unit_test(test_random),
       cmocka_unit_test(test_many_equal_sources),
+      cmocka_unit_test(test_many_different_names),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -746,7 +746,8 @@ CKPT_API ckpt_status ckpt_state_dict_find(const ckpt_value **out, char **path, c
  * For each target name, the longest source name that is a suffix of it. With `boundary` set ('.'), only whole
  * segments count: the suffix must be the whole name or follow that character. *out gets n_targets indices into
  * sources, SIZE_MAX where none fits; free() it. Of equal source names the last wins.
- * Time is near-linear in the total length of the names: both lists are sorted by their reversed bytes and swept once.
+ * Time is near-linear in the total length of the names: each is hashed once, from its end. CKPT_E_LIMIT from 2^30 names
+ * on.
  */
 CKPT_API ckpt_status ckpt_align(size_t **out, size_t n_targets, const char *const *targets, size_t n_sources,
                                 const char *const *sources, char boundary, ckpt_error *err);
