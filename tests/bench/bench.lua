@@ -106,7 +106,23 @@ end
 
 local programs
 
+local made = {}
+
+-- A file of several rows is there whichever of them comes first (--only).
+local function make_shared(row)
+  for _, file in ipairs(lists.shared) do
+    local path, operation, named = file[1], file[2], false
+    for _, side in ipairs(row.sides) do named = named or side[3]:find(path, 1, true) ~= nil end
+    if named and not made[path] then
+      made[path] = true
+      local _, why = tell(programs.ours, operation)
+      if why then fail(row.id .. ": " .. operation .. ": " .. why) end
+    end
+  end
+end
+
 local function prepare(row)
+  make_shared(row)
   if row.shell then os.execute(fill(row.shell)) end
   for _, list in ipairs { row.setup or {}, row.peer_setup or {} } do
     for _, step in ipairs(list) do
