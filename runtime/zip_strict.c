@@ -21,6 +21,7 @@ typedef struct extent {
 } extent;
 
 typedef struct layout {
+  const ckpt_mapping *map;
   const unsigned char *base;
   size_t size, start; /* start: of the archive in the file */
   uint64_t directory, directory_size, n;
@@ -159,7 +160,8 @@ static const char *name_fault(const header *h) {
 
 /* ---- the two headers of a record ---- */
 
-static ckpt_status read_central(header *h, size_t *length, const layout *p, uint64_t at, ckpt_error *err) {
+/* All but the name, of which check_gap needs nothing. */
+static ckpt_status read_entry(header *h, size_t *length, const layout *p, uint64_t at, ckpt_error *err) {
   uint64_t behind = p->directory + p->directory_size;
   if (behind - at < CENTRAL_SIZE || !signed_as(p, at, CENTRAL_SIZE, "PK\1\2"))
     return fail(p, at, "an entry of the directory is missing or cut off", err);
@@ -173,7 +175,12 @@ static ckpt_status read_central(header *h, size_t *length, const layout *p, uint
   if (ckpt_le16(b + 32) != 0) return fail_record(p, at, h, "it has a comment", err);
   if (ckpt_le16(b + 34) != 0) return fail_record(p, at, h, "it lies on another disk", err);
   const char *fault = read_extra(h, h->name + h->name_n, extra, false);
-  if (fault == NULL) fault = name_fault(h);
+  return fault == NULL ? CKPT_OK : fail_record(p, at, h, fault, err);
+}
+
+static ckpt_status read_central(header *h, size_t *length, const layout *p, uint64_t at, ckpt_error *err) {
+  CKPT_TRY(read_entry(h, length, p, at, err));
+  const char *fault = name_fault(h);
   return fault == NULL ? CKPT_OK : fail_record(p, at, h, fault, err);
 }
 
@@ -221,13 +228,23 @@ static bool is_descriptor(const unsigned char *b, uint64_t n, const header *c) {
 
 /* ---- all records ---- */
 
+enum { WINDOW = 2 << 20 }; /* what one page fault may bring */
+
+/* Headers lie as far apart as the records are long: what was passed is let go, or a look at each would hold the file.
+ */
+static void pass(const layout *p, uint64_t *passed, uint64_t at) {
+  if (at < *passed || at - *passed < WINDOW) return;
+  ckpt_mapping_forget(p->map, p->base + *passed, (size_t)(at - *passed));
+  *passed = at;
+}
+
 static int by_place(const void *pa, const void *pb) {
   const extent *a = pa, *b = pb;
   return a->begin < b->begin ? -1 : a->begin > b->begin;
 }
 
 static ckpt_status read_records(layout *p, ckpt_error *err) {
-  uint64_t at = p->directory, last = 0;
+  uint64_t at = p->directory, last = 0, passed = 0;
   bool sorted = true;
   for (size_t i = 0; i < p->n; i++) {
     header central = {0}, local = {0};
@@ -241,6 +258,7 @@ static ckpt_status read_records(layout *p, ckpt_error *err) {
     sorted &= central.offset >= last;
     last = central.offset;
     at += length;
+    pass(p, &passed, last);
   }
   if (at != p->directory + p->directory_size) return fail(p, at, "bytes of the directory that are no entry of it", err);
   if (!sorted) qsort(p->extents, (size_t)p->n, sizeof *p->extents, by_place);
@@ -251,7 +269,7 @@ static ckpt_status read_records(layout *p, ckpt_error *err) {
 static ckpt_status check_gap(const layout *p, const extent *e, uint64_t next, ckpt_error *err) {
   header c = {0};
   size_t length = 0;
-  CKPT_TRY(read_central(&c, &length, p, e->entry, err));
+  CKPT_TRY(read_entry(&c, &length, p, e->entry, err));
   if (next < e->end) return fail_record(p, e->end, &c, "the next record begins inside it", err);
   uint64_t n = next - e->end;
   if ((c.flags & FLAG_DESCRIPTOR) == 0)
@@ -263,13 +281,17 @@ static ckpt_status check_gap(const layout *p, const extent *e, uint64_t next, ck
 static ckpt_status check_all(layout *p, ckpt_error *err) {
   CKPT_TRY(read_records(p, err));
   if (p->n > 0 && p->extents[0].begin != 0) return fail(p, 0, "bytes before the first record", err);
-  for (size_t i = 0; i < p->n; i++)
+  uint64_t passed = 0;
+  for (size_t i = 0; i < p->n; i++) {
     CKPT_TRY(check_gap(p, &p->extents[i], i + 1 < p->n ? p->extents[i + 1].begin : p->directory, err));
+    pass(p, &passed, p->extents[i].begin);
+  }
+  pass(p, &passed, p->directory);
   return p->n > 0 || p->directory == 0 ? CKPT_OK : fail(p, 0, "bytes that no entry speaks of", err);
 }
 
 ckpt_status ckpt_zip_check_strict(const ckpt_mapping *map, size_t offset, size_t size, ckpt_error *err) {
-  layout p = {.base = ckpt_mapping_data(map) + offset, .size = size, .start = offset};
+  layout p = {.map = map, .base = ckpt_mapping_data(map) + offset, .size = size, .start = offset};
   if (ckpt_mapping_trust(map)->lenient) return CKPT_OK;
   CKPT_TRY(read_end(&p, err));
   p.extents = calloc((size_t)p.n + 1, sizeof *p.extents);
