@@ -133,3 +133,8 @@ void ckpt_mapping_expect(const ckpt_mapping *m, const void *at, size_t size) {
 }
 
 void ckpt_mapping_forget(const ckpt_mapping *m, const void *at, size_t size) { advise(m, at, size, MADV_DONTNEED); }
+
+void ckpt_mapping_forget_folios(const ckpt_mapping *m, const void *at, size_t size) {
+  size_t end = (size_t)((const unsigned char *)at - m->data) + size, more = (FOLIO - end % FOLIO) % FOLIO;
+  advise(m, at, size + (end > m->size || more > m->size - end ? 0 : more), MADV_DONTNEED);
+}

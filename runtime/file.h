@@ -44,4 +44,10 @@ size_t ckpt_mapping_size(const ckpt_mapping *m);
 void ckpt_mapping_expect(const ckpt_mapping *m, const void *at, size_t size);
 void ckpt_mapping_forget(const ckpt_mapping *m, const void *at, size_t size);
 
+/*
+ * The same for who reads a piece beside other readers: one who comes late to the end of a piece would bring back all of
+ * a large folio whose other pieces are done with, so all of it goes.
+ */
+void ckpt_mapping_forget_folios(const ckpt_mapping *m, const void *at, size_t size);
+
 #endif

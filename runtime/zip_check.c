@@ -57,15 +57,24 @@ uint32_t ckpt_crc32_join(uint32_t a, uint32_t b, uint64_t b_size) { return times
 
 static bool is_piecewise(const ckpt_zip_entry *e) { return e->stored && e->crc != 0; }
 
-static size_t pieces_of(const ckpt_zip_entry *e) {
-  return is_piecewise(e) ? (size_t)(e->size / PIECE + (e->size % PIECE != 0)) : 0;
+/* At most. */
+static size_t pieces_of(const ckpt_zip_entry *e) { return is_piecewise(e) ? (size_t)(e->size / PIECE) + 2 : 0; }
+
+/* How far the bytes lie behind a multiple of PIECE in memory: pieces end at such, so that none reaches into two folios.
+ */
+static size_t offset_of(ckpt_zip *z, size_t record) {
+  const unsigned char *bytes = NULL;
+  return ckpt_zip_span(&bytes, z, record, NULL) == CKPT_OK ? (uintptr_t)bytes % PIECE : 0;
 }
 
 static void cut(check *c) {
   for (size_t i = 0; i < ckpt_zip_count(c->zip); i++) {
     const ckpt_zip_entry *e = ckpt_zip_entry_at(c->zip, i);
-    for (size_t at = 0; is_piecewise(e) && at < e->size; at += PIECE)
-      c->pieces[c->n++] = (piece){i, at, e->size - at < PIECE ? (size_t)e->size - at : PIECE, 0};
+    if (!is_piecewise(e)) continue;
+    for (size_t at = 0, n, room = PIECE - offset_of(c->zip, i); at < e->size; at += n, room = PIECE) {
+      n = e->size - at < room ? (size_t)e->size - at : room;
+      c->pieces[c->n++] = (piece){i, at, n, 0};
+    }
   }
 }
 
@@ -106,7 +115,7 @@ static void sum_group(void *context, size_t i) {
     p->crc = libdeflate_crc32(0, bytes_of(c, p), p->n);
   }
   const unsigned char *from = bytes_of(c, &c->pieces[g->first]), *to = bytes_of(c, last) + last->n;
-  if (from < to && !c->keep) ckpt_mapping_forget(ckpt_zip_mapping(c->zip), from, (size_t)(to - from));
+  if (from < to && !c->keep) ckpt_mapping_forget_folios(ckpt_zip_mapping(c->zip), from, (size_t)(to - from));
 }
 
 /* The pieces of record i, which begin at *at. */
@@ -130,7 +139,7 @@ static ckpt_status compare(const check *c, ckpt_error *err) {
 }
 
 ckpt_status ckpt_zip_check_all(ckpt_zip *z, bool keep, ckpt_error *err) {
-  size_t n = 0, bytes = 0;
+  size_t n = 0, bytes = 0, all = ckpt_mapping_size(ckpt_zip_mapping(z));
   for (size_t i = 0; i < ckpt_zip_count(z); i++) {
     const ckpt_zip_entry *e = ckpt_zip_entry_at(z, i);
     n += pieces_of(e);
@@ -142,6 +151,7 @@ ckpt_status ckpt_zip_check_all(ckpt_zip *z, bool keep, ckpt_error *err) {
   cut(&c);
   make_groups(&c);
   ckpt_parallel(sum_group, &c, c.n_groups, ckpt_parallel_threads(bytes));
+  if (!keep) ckpt_mapping_forget(ckpt_zip_mapping(z), ckpt_mapping_data(ckpt_zip_mapping(z)), all);
   CKPT_GO(compare(&c, err));
 done:
   free(c.pieces);

@@ -197,12 +197,13 @@ static ckpt_status put_beside(uint32_t *crc, ckpt_zip_writer *w, const unsigned 
   return st;
 }
 
-/* Block by block while it is in the cache. */
+/* Block by block while it is in the cache. A block of a mapping ends at a multiple of its size, in one folio. */
 static ckpt_status put_passing(uint32_t *crc, ckpt_zip_writer *w, const unsigned char *data, size_t size,
                                const ckpt_storage *mapped, ckpt_error *err) {
   *crc = 0;
-  for (size_t at = 0, n; at < size; at += n) {
-    n = size - at < BLOCK ? size - at : BLOCK;
+  for (size_t at = 0, n, room; at < size; at += n) {
+    room = BLOCK - (mapped == NULL ? 0 : (uintptr_t)(data + at) % BLOCK);
+    n = size - at < room ? size - at : room;
     *crc = libdeflate_crc32(*crc, data + at, n);
     CKPT_TRY(put(w, data + at, n, err));
     if (mapped != NULL && n >= FORGET) ckpt_storage_forget(mapped, data + at, n);
