@@ -121,7 +121,7 @@ static ckpt_status open_run(ckpt_checkpointer *cp, const ckpt_checkpointer_optio
   CKPT_TRY(open_policy(cp, o, err));
   if (o->simulate) return ckpt_model_new(&cp->model, cp->path, o->simulate_bytes, err);
   CKPT_TRY(open_directory(cp, err));
-  if (cp->rank == 0) ckpt_recover_aliases(cp);
+  if (cp->rank == 0) ckpt_recover(cp);
   return CKPT_OK;
 }
 

@@ -248,6 +248,10 @@ ckpt_status ckpt_plan_candidates(ckpt_candidates *out, ckpt_checkpointer *cp, ck
 ckpt_status ckpt_plan_load(ckpt_load_plan *out, ckpt_checkpointer *cp, const ckpt_checkpoint *source, const char *file,
                            const char *path, const char *mode, ckpt_error *err);
 ckpt_status ckpt_plan_save(ckpt_save_plan *out, ckpt_checkpointer *cp, bool best, ckpt_error *err);
+
+/* What is saved where the policy cannot say: all of it, as model_epoch<N>.pth and model_latest.pth. Nothing is retired.
+ */
+ckpt_status ckpt_plan_without_policy(ckpt_save_plan *plan, const ckpt_checkpointer *cp, ckpt_error *err);
 void ckpt_candidates_free(ckpt_candidates *c);
 void ckpt_load_plan_free(ckpt_load_plan *p);
 void ckpt_save_plan_free(ckpt_save_plan *p);
@@ -316,8 +320,8 @@ ckpt_status ckpt_verify_in(const char *dir, const char *name, ckpt_error *err);
 
 /* ---- mending (run_recover.c): what is done, or cannot be, is logged ---- */
 
-/* Aliases of the last save and the last best that are missing are made again. */
-void ckpt_recover_aliases(ckpt_checkpointer *cp);
+/* When a run is opened: a mending that was interrupted; missing aliases of the last save and the last best. */
+void ckpt_recover(ckpt_checkpointer *cp);
 
 /* Files of the run's directory that are not valid, while another one was loaded: set aside as NAME.corrupt. */
 void ckpt_recover_invalid(ckpt_checkpointer *cp, const ckpt_strings *files);

@@ -7,15 +7,7 @@
 
 #include "run.h"
 
-/* ---- the plan, or what is done without one ---- */
-
-static ckpt_status fallback_plan(ckpt_save_plan *plan, const ckpt_checkpointer *cp, ckpt_error *err) {
-  char name[64];
-  snprintf(name, sizeof name, "model_epoch%lld.pth", (long long)cp->epoch);
-  *plan = (ckpt_save_plan){.all_parts = true, .file = strdup(name)};
-  if (plan->file == NULL) return ckpt_fail_nomem(err, sizeof name);
-  return ckpt_strings_add(&plan->aliases, "model_latest.pth", 16, err);
-}
+/* ---- the plan ---- */
 
 /* `reuse` names a file of this very epoch that is there already; anything else would give old content a new meaning. */
 static ckpt_status check_reuse(const ckpt_save_plan *plan, ckpt_checkpointer *cp, ckpt_error *err) {
@@ -45,7 +37,7 @@ static ckpt_status ask_policy(ckpt_save_plan *plan, ckpt_checkpointer *cp, bool 
 static ckpt_status make_plan(ckpt_save_plan *plan, ckpt_checkpointer *cp, bool best, ckpt_error *err) {
   ckpt_error here = {0};
   ckpt_asked what = best ? CKPT_ASKED_BEST : CKPT_ASKED_SAVE;
-  if (cp->policy_failures >= CKPT_POLICY_FAILURES) return fallback_plan(plan, cp, err);
+  if (cp->policy_failures >= CKPT_POLICY_FAILURES) return ckpt_plan_without_policy(plan, cp, err);
   ckpt_status st = ask_policy(plan, cp, best, &here);
   if (st == CKPT_OK) {
     ckpt_policy_worked(cp, what);
@@ -56,7 +48,7 @@ static ckpt_status make_plan(ckpt_save_plan *plan, ckpt_checkpointer *cp, bool b
     return st;
   }
   ckpt_policy_failed(cp, what, here.message);
-  return fallback_plan(plan, cp, err);
+  return ckpt_plan_without_policy(plan, cp, err);
 }
 
 /* ---- writing ---- */

@@ -162,7 +162,12 @@ static ckpt_status name_aside(const char *to, ckpt_dir *dir, const char *name, c
 ckpt_status ckpt_dir_keep_aside(char to[CKPT_ASIDE_NAME], ckpt_dir *dir, const char *name, ckpt_error *err) {
   CKPT_TRY(ckpt_name_check(name, err));
   snprintf(to, CKPT_ASIDE_NAME, "%s.corrupt", name);
-  for (int i = 2; ckpt_dir_has(dir, to) && i <= MAX_ASIDE; i++) snprintf(to, CKPT_ASIDE_NAME, "%s.corrupt-%d", name, i);
+  for (int i = 2; ckpt_dir_has(dir, to) && i <= MAX_ASIDE; i++) {
+    bool same = false;
+    CKPT_TRY(compare(&same, dir, name, to, err));
+    if (same) return CKPT_OK;
+    snprintf(to, CKPT_ASIDE_NAME, "%s.corrupt-%d", name, i);
+  }
   return name_aside(to, dir, name, err);
 }
 

@@ -79,7 +79,8 @@ ckpt_status ckpt_dir_alias(ckpt_dir *dir, const char *name, const char *alias, c
 
 /*
  * A file that is not valid gets a further name, `name` and ".corrupt" (".corrupt-2", ... if that is taken), durably:
- * its content outlives its other names. Where there are no hard links it is renamed.
+ * its content outlives its other names. If it has such a name already, that one. If it has such a name already, that
+ * one. Where there are no hard links it is renamed.
  */
 ckpt_status ckpt_dir_keep_aside(char to[CKPT_ASIDE_NAME], ckpt_dir *dir, const char *name, ckpt_error *err);
 
