@@ -12,7 +12,7 @@
 #include "publish_fixture.h"
 #include "run.h"
 
-enum { WEIGHTS = 64, EPOCHS = 3, DEFAULT_STRIDE = 5 };
+enum { WEIGHTS = 64, EPOCHS = 3, DEFAULT_STRIDE = 11 };
 
 typedef struct trainer {
   ckpt_checkpointer *cp;
