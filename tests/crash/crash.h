@@ -169,6 +169,28 @@ void tap(bool ok, const char *format, ...) CKPT_PRINTF(2, 3);
 int tap_end(void);
 int wanted(const char *variable, int otherwise);
 
+/* ---- trial.c: one scenario under many faults ---- */
+
+typedef struct trial {
+  const scenario *s;
+  char where[PATH_MAX];
+  crash_report before; /* what the saves before it acknowledged */
+  int calls;           /* of an undisturbed run */
+  tally *t;
+} trial;
+
+/* False if the scenario does not go well without a fault. */
+bool trial_prepare(trial *t, const scenario *s, fault_kind kind);
+void trial_end(trial *t);
+
+/* One run in a copy of the directory at `where`. */
+outcome trial_run(const trial *t, const char *where, crash_report *report, const fault *f);
+
+/* What is wrong afterwards, also after a recovery. */
+bool trial_broken(char out[256], const trial *t, const char *where, const crash_report *report);
+
+bool is_chosen(char **names, const scenario *s); /* no names: all */
+
 /* ---- tests ---- */
 
 int test_kill(char **names);
