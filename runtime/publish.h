@@ -83,6 +83,14 @@ ckpt_status ckpt_dir_alias(ckpt_dir *dir, const char *name, const char *alias, c
  */
 ckpt_status ckpt_dir_keep_aside(char to[CKPT_ASIDE_NAME], ckpt_dir *dir, const char *name, ckpt_error *err);
 
+/*
+ * From hold on every name that commit and alias change can be taken back: undo gives each the file it had, or takes it
+ * away again, as far as the disk lets us; keep lets the old files go. Not for names of a file system without links.
+ */
+void ckpt_dir_hold(ckpt_dir *dir);
+void ckpt_dir_keep(ckpt_dir *dir);
+void ckpt_dir_undo(ckpt_dir *dir);
+
 /* Unlinks the names (missing ones are no error), then fsyncs the directory. Goes on after an error; reports the first.
  */
 ckpt_status ckpt_dir_retire(ckpt_dir *dir, const char *const *names, size_t n, ckpt_error *err);

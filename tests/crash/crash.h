@@ -33,15 +33,18 @@
 
 /* What a saver says, in memory that outlives it: shared with the process that watches, or a file. */
 typedef struct crash_report {
-  atomic_int watched;  /* calls are counted while this is 1 */
-  atomic_int hit;      /* number of the call at which a fault was put, -1: none yet */
-  int64_t acked;       /* step of the last save that was acknowledged, 0: none */
-  double acked_best;   /* the same of ckpt_save_best; below 0: none */
-  int saves, failures; /* calls of the library that save; how many failed */
-  ckpt_status status;  /* of the first failure, and errno */
+  atomic_int watched;       /* calls are counted while this is 1 */
+  atomic_int hit;           /* number of the call at which a fault was put, -1: none yet */
+  atomic_int from_there_on; /* and at all like it since */
+  int64_t acked;            /* step of the last save that was acknowledged, 0: none */
+  double acked_best;        /* the same of ckpt_save_best; below 0: none */
+  int warnings;             /* lines of the log */
+  int saves, failures;      /* calls of the library that save; how many failed */
+  ckpt_status status;       /* of the first failure, and errno */
   int sys;
   char message[sizeof((ckpt_error *)0)->message]; /* of the first failure */
   char broken[256];         /* what the saver itself found broken (I6, descriptors, left-overs); "": nothing */
+  char verdict[256];        /* of whoever looked at what was left */
   bool no_ledger, finished; /* no_ledger: the saver writes none */
 } crash_report;
 
@@ -65,8 +68,10 @@ typedef struct crash_run {
   float *weights;
   int64_t step;
   double acc;
+  bool has_links;
   crash_bug bug;
-  const char *file; /* of a bug: the bytes to write */
+  char *data; /* of a bug: the bytes to write */
+  size_t size;
 } crash_run;
 
 typedef struct scenario {
@@ -174,8 +179,8 @@ int wanted(const char *variable, int otherwise);
 typedef struct trial {
   const scenario *s;
   char where[PATH_MAX];
-  crash_report before; /* what the saves before it acknowledged */
-  int calls;           /* of an undisturbed run */
+  crash_report before;  /* what the saves before it acknowledged */
+  int calls, transfers; /* of an undisturbed run: calls that are counted; reads and writes among them */
   tally *t;
 } trial;
 
@@ -187,7 +192,7 @@ void trial_end(trial *t);
 outcome trial_run(const trial *t, const char *where, crash_report *report, const fault *f);
 
 /* What is wrong afterwards, also after a recovery. */
-bool trial_broken(char out[256], const trial *t, const char *where, const crash_report *report);
+bool trial_broken(char out[256], const trial *t, const char *where, crash_report *report);
 
 bool is_chosen(char **names, const scenario *s); /* no names: all */
 

@@ -25,7 +25,7 @@ static void work(void *arg, int job, int jobs) {
   const trial *t = arg;
   char where[PATH_MAX], name[24];
   crash_report *report = report_new(NULL);
-  int every = wanted("CRASH_EVERY", 1);
+  int every = t->s->bug == NO_BUG ? wanted("CRASH_EVERY", 1) : 1;
   snprintf(name, sizeof name, "job%d", job);
   path_of(where, t->where, name);
   for (int at = 1 + job; at <= t->calls + BEYOND; at += jobs)

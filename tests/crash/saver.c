@@ -30,10 +30,19 @@ static ckpt_status bind(crash_run *r, ckpt_error *err) {
   return st == CKPT_OK ? ckpt_bind_double(r->cp, "info", "acc", &r->acc, err) : st;
 }
 
+static void count_warning(void *report, ckpt_log_level level, const char *line) {
+  (void)line;
+  ((crash_report *)report)->warnings += level == CKPT_LOG_WARNING;
+}
+
 static ckpt_status open_run(crash_run *r, ckpt_load_report *loaded, ckpt_error *err) {
   char policy[PATH_MAX], where[PATH_MAX];
   snprintf(where, sizeof where, "%.*s", (int)(strrchr(r->dir, '/') - r->dir), r->dir);
-  ckpt_checkpointer_options o = {.dir = r->dir, .policy = policy_path(policy, where), .auto_resume = true};
+  ckpt_checkpointer_options o = {.dir = r->dir,
+                                 .policy = policy_path(policy, where),
+                                 .auto_resume = true,
+                                 .log = count_warning,
+                                 .log_user = r->report};
   r->cp = NULL;
   ckpt_status st = ckpt_checkpointer_open(&r->cp, &o, err);
   if (st == CKPT_OK) st = bind(r, err);
@@ -138,6 +147,12 @@ static ckpt_status best(crash_run *r, int64_t epoch, bool *improved, ckpt_error 
   return ckpt_save_best(r->cp, epoch, improved, err);
 }
 
+/* What has changed cannot go back without hard links, nor where no name can be moved any more. */
+static bool can_go_back(const crash_run *r) {
+  bool renames = atomic_load(&r->report->hit) != SYS_renameat || atomic_load(&r->report->from_there_on) == 0;
+  return renames && r->has_links;
+}
+
 /* The fault is not put at what the saver does for itself. */
 static ckpt_status watched(crash_run *r, save_function *save, int64_t epoch, bool *improved, ckpt_error *err) {
   picture before, after;
@@ -148,7 +163,8 @@ static ckpt_status watched(crash_run *r, save_function *save, int64_t epoch, boo
   ckpt_status st = save(r, epoch, improved, err);
   atomic_store(&report->watched, 0);
   take_picture(&after, r->dir);
-  if (st != CKPT_OK) compare_pictures(report, &before, &after, save == best ? "ckpt_save_best" : "ckpt_save");
+  if (st != CKPT_OK && can_go_back(r))
+    compare_pictures(report, &before, &after, save == best ? "ckpt_save_best" : "ckpt_save");
   if (st != CKPT_OK && after.leftovers > before.leftovers && atomic_load(&report->hit) != SYS_unlinkat)
     broken(report, "a temporary file stays after a failed save", "");
   free_picture(&before);
@@ -327,13 +343,9 @@ static bool control_rename(crash_run *r, const char *data, size_t size) {
 }
 
 static ckpt_status control_save(crash_run *r, int64_t epoch, bool *improved, ckpt_error *err) {
-  size_t size = 0;
   (void)epoch;
   *improved = false;
-  char *data = get_file(&size, r->file);
-  if (data == NULL) abort();
-  bool ok = r->bug == IN_PLACE ? control_in_place(r, data, size) : control_rename(r, data, size);
-  free(data);
+  bool ok = r->bug == IN_PLACE ? control_in_place(r, r->data, r->size) : control_rename(r, r->data, r->size);
   if (ok) return CKPT_OK;
   snprintf(err->message, sizeof err->message, "the save failed");
   return err->status = CKPT_E_IO;
@@ -341,7 +353,6 @@ static ckpt_status control_save(crash_run *r, int64_t epoch, bool *improved, ckp
 
 static void control(crash_run *r) {
   bool improved;
-  atomic_store(&r->report->watched, 0);
   r->report->no_ledger = true;
   set_weights(r, 6, .3);
   if (save_twice_at_most(r, control_save, 6, &improved)) acknowledge(r, false);
@@ -418,15 +429,16 @@ static crash_run *new_run(const scenario *s, const char *where, crash_report *re
   char path[PATH_MAX];
   if (r == NULL || (r->weights = calloc((size_t)n_weights, sizeof *r->weights)) == NULL) abort();
   r->dir = strdup(path_of(path, where, "run"));
-  r->file = strdup(path_of(path, where, "control.pth"));
+  if (s->bug != NO_BUG) r->data = get_file(&r->size, path_of(path, where, "control.pth"));
   r->report = report;
   r->bug = s->bug;
+  r->has_links = (s->lacks & NO_LINKS) == 0;
   return r;
 }
 
 static void free_run(crash_run *r) {
   free((void *)(uintptr_t)r->dir);
-  free((void *)(uintptr_t)r->file);
+  free(r->data);
   free(r->weights);
   free(r);
 }

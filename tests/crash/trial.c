@@ -1,6 +1,7 @@
 /* trial.c - one scenario under many faults: its directory is made once and copied for each. */
 #include <errno.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 
 #include "crash.h"
 
@@ -26,10 +27,27 @@ outcome trial_run(const trial *t, const char *where, crash_report *report, const
   return run_under(&here, report, play_it, &p);
 }
 
-bool trial_broken(char out[256], const trial *t, const char *where, const crash_report *report) {
+static bool look(char out[256], const trial *t, const char *where, const crash_report *report) {
   snprintf(out, 256, "%s", report->broken);
   if (out[0] != '\0' || crash_broken(out, where, report)) return true;
   return t->s->bug == NO_BUG && crash_broken_after_recovery(out, t->s, where, report);
+}
+
+/* In a process of its own, so that the memory of this one, from which savers are forked, stays as it is: the calls for
+ * memory are then the same each time. */
+bool trial_broken(char out[256], const trial *t, const char *where, crash_report *report) {
+  int status = 0;
+  fflush(stdout);
+  pid_t pid = fork();
+  if (pid < 0) abort();
+  if (pid == 0) {
+    look(report->verdict, t, where, report);
+    _exit(0);
+  }
+  while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {
+  }
+  snprintf(out, 256, "%s", status == 0 ? report->verdict : "the recovery crashes");
+  return out[0] != '\0';
 }
 
 bool trial_prepare(trial *t, const scenario *s, fault_kind kind) {
