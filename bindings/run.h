@@ -312,7 +312,7 @@ ckpt_status ckpt_spare_pinned(ckpt_checkpointer *cp, ckpt_save_plan *plan, ckpt_
 ckpt_status ckpt_prune(ckpt_save_plan *plan, char **spared, ckpt_checkpointer *cp, bool act, ckpt_error *err);
 
 /* CKPT_OK if the file of that directory opens and all of its checksums hold. */
-ckpt_status ckpt_verify_in(const char *dir, const char *name, ckpt_error *err);
+ckpt_status ckpt_verify_in(ckpt_dir *dir, const char *name, ckpt_error *err);
 
 /* ---- mending (run_recover.c): what is done, or cannot be, is logged ---- */
 

@@ -77,7 +77,7 @@ typedef struct estate { /* a file that is set aside */
 /* An heir is a valid file of the run; what is found invalid is remembered, and set aside when a load meets it. */
 static bool may_inherit(estate *e, const char *file) {
   if (ckpt_strings_has(&e->bad, file) || !ckpt_dir_has(e->cp->dir, file)) return false;
-  if (ckpt_verify_in(e->cp->path, file, NULL) == CKPT_OK) return true;
+  if (ckpt_verify_in(e->cp->dir, file, NULL) == CKPT_OK) return true;
   ckpt_strings_add(&e->bad, file, strlen(file), NULL); /* without memory for it it is looked at again */
   return false;
 }

@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #define LOCK_NAME ".ckpt.lock"
 
@@ -261,6 +262,17 @@ void ckpt_dir_close(ckpt_dir *dir) {
   if (dir->fd >= 0) ckpt_io_close(dir->io, dir->fd);
   free(dir->path);
   free(dir);
+}
+
+ckpt_status ckpt_dir_check_owner(ckpt_dir *dir, ckpt_error *err) {
+  struct stat st;
+  if (dir->io->fstat(dir->io->ctx, dir->fd, &st) != 0)
+    return ckpt_fail_errno(err, errno, "%s: the directory cannot be looked at", dir->path);
+  if (st.st_uid == 0 || st.st_uid == geteuid()) return CKPT_OK;
+  return ckpt_fail_errno(err, EPERM,
+                         "%s: the directory belongs to another user (%u), who could exchange its files at any moment; "
+                         "the option foreign_dir=true takes it all the same",
+                         dir->path, (unsigned)st.st_uid);
 }
 
 const char *ckpt_dir_path(const ckpt_dir *dir) { return dir->path; }

@@ -36,6 +36,9 @@ typedef struct ckpt_dir_entry {
  */
 ckpt_status ckpt_dir_open(ckpt_dir **out, const char *path, bool create, bool lock, const ckpt_io *io, ckpt_error *err);
 void ckpt_dir_close(ckpt_dir *dir);
+/* CKPT_E_IO unless the directory is ours or root's: whoever owns it can put anything in the place of any name. */
+ckpt_status ckpt_dir_check_owner(ckpt_dir *dir, ckpt_error *err);
+
 const char *ckpt_dir_path(const ckpt_dir *dir);
 
 /* Regular files whose names do not start with '.', sorted by name in byte order. Free with ckpt_dir_list_free. */

@@ -37,6 +37,8 @@ int main(int argc, char **argv) {
   if (argc < 2) return usage();
   if (strcmp(argv[1], "kill") == 0) return test_kill(argv + 2);
   if (strcmp(argv[1], "errors") == 0) return test_errors(argv + 2);
+  if (strcmp(argv[1], "full") == 0) return test_full(argv + 2);
+  if (strcmp(argv[1], "symlinks") == 0) return test_symlinks();
   if (argc == 5) return by_hand(argv + 1);
   return usage();
 }
