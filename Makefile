@@ -222,7 +222,8 @@ check-tsan: tsan
 
 # Kills, faults, full disks and attackers on the real kernel (tests/crash): T1, T2, T3, T13.
 check-crash: $(B)/crash
-	@B=$(abspath $(B)) bash tests/crash/run.sh kill.sh strace.sh
+	@$(MAKE) --no-print-directory B=$(B)/asan SANITIZE='$(ASAN)' $(B)/asan/crash
+	@B=$(abspath $(B)) bash tests/crash/run.sh kill.sh strace.sh errors.sh errors_asan.sh full.sh symlinks.sh
 
 $(B)/crash: $(patsubst %.c,$(B)/obj/%.o,$(wildcard tests/crash/*.c)) $(B)/libckpt.a
 	$(CC) $(SANITIZE) $(LDFLAGS) -o $@ $^ $(LUA_LIBS) $(LIBS)

@@ -27,26 +27,26 @@ enum { SYNC_WAKE_UP = 1, PATIENCE = 60000 /* ms */, ENDLESS = 2000000 /* calls *
 
 /* ---- which calls ---- */
 
-#define CALLS(X)                                                                                                      \
-  X(openat)                                                                                                           \
-  X(close)                                                                                                            \
-  X(read)                                                                                                             \
-  X(write)                                                                                                            \
-  X(pread64)                                                                                                          \
-  X(pwrite64)                                                                                                         \
-  X(fsync)                                                                                                            \
-  X(fdatasync)                                                                                                        \
-  X(linkat)                                                                                                           \
-  X(renameat)                                                                                                         \
-  X(renameat2)                                                                                                        \
-  X(unlinkat)                                                                                                         \
-  X(fallocate)                                                                                                        \
-  X(ftruncate)                                                                                                        \
-  X(flock) X(fcntl) X(ioctl) X(newfstatat) X(fstat) X(statx) X(getdents64) X(mkdirat) X(mmap) X(munmap) X(madvise)    \
-      X(mincore) X(getrandom) X(clone3) X(lseek) X(fchmod) X(mprotect) X(brk) X(futex) X(exit) X(exit_group)          \
-          X(rt_sigprocmask) X(rseq) X(set_robust_list) X(sched_getaffinity) X(prlimit64) X(sysinfo) X(fadvise64)      \
-              X(symlinkat) X(readlinkat) X(sync_file_range) X(clock_nanosleep) X(prctl) X(gettid) X(getpid) X(tgkill) \
-                  X(clone)
+#define CALLS(X)                                                                                                     \
+  X(openat)                                                                                                          \
+  X(close)                                                                                                           \
+  X(read)                                                                                                            \
+  X(write)                                                                                                           \
+  X(pread64)                                                                                                         \
+  X(pwrite64)                                                                                                        \
+  X(fsync)                                                                                                           \
+  X(fdatasync)                                                                                                       \
+  X(linkat)                                                                                                          \
+  X(renameat)                                                                                                        \
+  X(renameat2)                                                                                                       \
+  X(unlinkat)                                                                                                        \
+  X(fallocate)                                                                                                       \
+  X(ftruncate)                                                                                                       \
+  X(flock)                                                                                                           \
+  X(fcntl) X(ioctl) X(newfstatat) X(fstat) X(statx) X(getdents64) X(mkdirat) X(mmap) X(munmap) X(madvise) X(mincore) \
+      X(getrandom) X(clone3) X(lseek) X(fchmod) X(mprotect) X(brk) X(futex) X(exit) X(exit_group) X(rt_sigprocmask)  \
+          X(rseq) X(set_robust_list) X(sched_getaffinity) X(prlimit64) X(sysinfo) X(fadvise64) X(symlinkat)          \
+              X(readlinkat) X(sync_file_range) X(clock_nanosleep) X(prctl) X(gettid) X(getpid) X(tgkill) X(clone)
 enum { FIRST_OTHER = SYS_mprotect };
 
 static const struct {
