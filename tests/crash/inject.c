@@ -27,51 +27,68 @@ enum { SYNC_WAKE_UP = 1, PATIENCE = 60000 /* ms */, ENDLESS = 2000000 /* calls *
 
 /* ---- which calls ---- */
 
-#define CALLS(X)                                                                                                     \
-  X(openat)                                                                                                          \
-  X(close)                                                                                                           \
-  X(read)                                                                                                            \
-  X(write)                                                                                                           \
-  X(pread64)                                                                                                         \
-  X(pwrite64)                                                                                                        \
-  X(fsync)                                                                                                           \
-  X(fdatasync)                                                                                                       \
-  X(linkat)                                                                                                          \
-  X(renameat)                                                                                                        \
-  X(renameat2)                                                                                                       \
-  X(unlinkat)                                                                                                        \
-  X(fallocate)                                                                                                       \
-  X(ftruncate)                                                                                                       \
-  X(flock)                                                                                                           \
-  X(fcntl) X(ioctl) X(newfstatat) X(fstat) X(statx) X(getdents64) X(mkdirat) X(mmap) X(munmap) X(madvise) X(mincore) \
-      X(getrandom) X(clone3) X(lseek) X(fchmod) X(mprotect) X(brk) X(futex) X(exit) X(exit_group) X(rt_sigprocmask)  \
-          X(rseq) X(set_robust_list) X(sched_getaffinity) X(prlimit64) X(sysinfo) X(fadvise64) X(symlinkat)          \
-              X(readlinkat) X(sync_file_range) X(clock_nanosleep) X(prctl) X(gettid) X(getpid) X(tgkill) X(clone)
-enum { FIRST_OTHER = SYS_mprotect };
-
-static const struct {
+typedef struct call {
   const char *name;
   int nr;
-} calls[] = {
-#define X(name) {#name, SYS_##name},
-    CALLS(X)
-#undef X
+} call;
+
+#define CALL(name) \
+  { #name, SYS_##name }
+
+/* Those that an error is put at: what speaks of files, memory maps and threads. */
+static const call faulty[] = {
+    CALL(openat),    CALL(close),     CALL(read),       CALL(write),    CALL(pread64),   CALL(pwrite64),
+    CALL(fsync),     CALL(fdatasync), CALL(linkat),     CALL(renameat), CALL(renameat2), CALL(unlinkat),
+    CALL(fallocate), CALL(ftruncate), CALL(flock),      CALL(fcntl),    CALL(ioctl),     CALL(newfstatat),
+    CALL(fstat),     CALL(statx),     CALL(getdents64), CALL(mkdirat),  CALL(mmap),      CALL(munmap),
+    CALL(madvise),   CALL(mincore),   CALL(getrandom),  CALL(clone3),   CALL(lseek),     CALL(fchmod),
 };
+
+/* Others, for messages: SIGKILL comes before any. */
+static const call others[] = {
+    CALL(mprotect),
+    CALL(brk),
+    CALL(futex),
+    CALL(exit),
+    CALL(exit_group),
+    CALL(rt_sigprocmask),
+    CALL(rseq),
+    CALL(set_robust_list),
+    CALL(sched_getaffinity),
+    CALL(prlimit64),
+    CALL(sysinfo),
+    CALL(fadvise64),
+    CALL(readlinkat),
+    CALL(sync_file_range),
+    CALL(clock_nanosleep),
+    CALL(prctl),
+    CALL(gettid),
+    CALL(getpid),
+    CALL(tgkill),
+    CALL(clone),
+    CALL(mremap),
+    CALL(geteuid),
+    CALL(getuid),
+};
+
+static const char *name_in(const call *list, size_t n, int nr) {
+  for (size_t i = 0; i < n; i++)
+    if (list[i].nr == nr) return list[i].name;
+  return NULL;
+}
 
 const char *call_name(int nr) {
   static char other[24];
-  for (size_t i = 0; i < COUNTOF(calls); i++)
-    if (calls[i].nr == nr) return calls[i].name;
+  const char *name = name_in(faulty, COUNTOF(faulty), nr);
+  if (name == NULL) name = name_in(others, COUNTOF(others), nr);
+  if (name != NULL) return name;
   snprintf(other, sizeof other, "call %d", nr);
   return other;
 }
 
 bool is_faulty(int nr, fault_kind kind) {
   if (kind == SHORT) return nr == SYS_read || nr == SYS_write || nr == SYS_pread64 || nr == SYS_pwrite64;
-  if (kind != FAIL) return true;
-  for (size_t i = 0; i < COUNTOF(calls) && calls[i].nr != FIRST_OTHER; i++)
-    if (calls[i].nr == nr) return true;
-  return false;
+  return kind != FAIL || name_in(faulty, COUNTOF(faulty), nr) != NULL;
 }
 
 /* ---- the process ---- */
