@@ -46,6 +46,12 @@ static void find_save(ckpt_ledger_entry *e, const ckpt_ledger *ledger) {
   }
 }
 
+static ckpt_status enter_pin(ckpt_dir *dir, const ckpt_ledger_entry *e, bool pinned, ckpt_error *err) {
+  if (pinned && !ckpt_dir_has(dir, e->file))
+    return ckpt_fail(err, CKPT_E_NOTFOUND, -1, "%s/%s: there is no such file to pin", ckpt_dir_path(dir), e->file);
+  return ckpt_ledger_append(dir, e, err);
+}
+
 /* With the lock where it is free, without it where a run has it: see ckpt_ledger_append. */
 static ckpt_status open_shared(ckpt_dir **dir, const char *path, ckpt_error *err) {
   ckpt_status st = ckpt_dir_open(dir, path, false, true, NULL, err);
@@ -64,10 +70,9 @@ ckpt_status ckpt_pin(ckpt_checkpointer *cp, const char *file, bool pinned, ckpt_
   ckpt_ledger_entry e = {.event = event, .time = cp->now, .epoch = INT64_MIN, .step = INT64_MIN, .file = name};
   find_save(&e, ledger);
   if (cp->model != NULL) return ckpt_ledger_add(cp->model->ledger, &e, err);
+  if (cp->rank == 0 && cp->dir != NULL) return enter_pin(cp->dir, &e, pinned, err);
   CKPT_TRY(open_shared(&dir, cp->path, err));
-  ckpt_status st = pinned && !ckpt_dir_has(dir, file)
-                       ? ckpt_fail(err, CKPT_E_NOTFOUND, -1, "%s/%s: there is no such file to pin", cp->path, file)
-                       : ckpt_ledger_append(dir, &e, err);
+  ckpt_status st = enter_pin(dir, &e, pinned, err);
   ckpt_dir_close(dir);
   return st;
 }

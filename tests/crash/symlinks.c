@@ -163,8 +163,16 @@ static void save_victim(victim *v) {
   s->saves += 2;
 }
 
+static const char *epoch_name(int epoch) {
+  static char name[40];
+  snprintf(name, sizeof name, "model_epoch%d.pth", epoch);
+  return name;
+}
+
 static void prune_victim(victim *v) {
   ckpt_save_plan plan = {0};
+  ckpt_pin(v->cp, epoch_name((int)v->step), true, NULL);
+  ckpt_pin(v->cp, epoch_name((int)v->step), false, NULL);
   char *spared = NULL;
   v->a->s->prunes += ckpt_prune(&plan, &spared, v->cp, true, NULL) == CKPT_OK;
   ckpt_save_plan_free(&plan);
@@ -210,12 +218,6 @@ typedef struct outside {
   struct stat directory, secret;
   int events;
 } outside;
-
-static const char *epoch_name(int epoch) {
-  static char name[40];
-  snprintf(name, sizeof name, "model_epoch%d.pth", epoch);
-  return name;
-}
 
 /* Under every name that a run looks for, should its path lead here. */
 static bool make_secret(attack *a) {
