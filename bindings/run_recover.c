@@ -48,7 +48,7 @@ typedef struct search {
 
 static ckpt_status consider(search *s, const char *file, ckpt_error *err) {
   bool other = strcmp(file, s->alias) != 0 && !ckpt_strings_has(s->bad, file) && ckpt_dir_has(s->cp->dir, file);
-  ckpt_status st = !other ? CKPT_E_NOTFOUND : ckpt_verify_in(s->cp->path, file, err);
+  ckpt_status st = !other ? CKPT_E_NOTFOUND : ckpt_verify_in(s->cp->dir, file, err);
   if (st == CKPT_E_NOMEM) return st;
   if (st != CKPT_OK) return CKPT_OK; /* not this one */
   s->heir = strdup(file);

@@ -108,19 +108,31 @@ static ckpt_status size_of(uint64_t *bytes, ckpt_dir *dir, const char *name, ckp
   return CKPT_OK;
 }
 
-ckpt_status ckpt_save_job_do(ckpt_save_job *job, ckpt_error *err) {
+static ckpt_status change_names(ckpt_save_job *job, ckpt_error *err) {
   const ckpt_save_plan *plan = &job->plan;
-  ckpt_dir_set_recycle(job->dir, plan->recycle);
   if (job->doc == NULL)
     CKPT_TRY(size_of(&job->entry.bytes, job->dir, plan->file, err));
   else
     CKPT_TRY(ckpt_checkpoint_publish(job->dir, plan->file, ckpt_document_root(job->doc), &job->entry.bytes, err));
-  job->written = true;
   for (size_t i = 0; i < plan->aliases.n; i++)
     CKPT_TRY(ckpt_dir_alias(job->dir, plan->file, plan->aliases.items[i], err));
-  if (!plan->no_ledger) CKPT_TRY(ckpt_ledger_append(job->dir, &job->entry, err));
-  if (job->keep_all) return CKPT_OK;
-  return ckpt_dir_retire(job->dir, (const char *const *)plan->retire.items, plan->retire.n, err);
+  return plan->no_ledger ? CKPT_OK : ckpt_ledger_append(job->dir, &job->entry, err);
+}
+
+/* Until the ledger knows of it a save can be taken back, and is when it fails. Then it is made: what cannot be removed
+ * is told, and tried again by the next save. */
+ckpt_status ckpt_save_job_do(ckpt_save_job *job, ckpt_error *err) {
+  const ckpt_save_plan *plan = &job->plan;
+  ckpt_dir_set_recycle(job->dir, plan->recycle);
+  ckpt_dir_hold(job->dir);
+  ckpt_status st = change_names(job, err);
+  if (st != CKPT_OK) {
+    ckpt_dir_undo(job->dir);
+    return st;
+  }
+  ckpt_dir_keep(job->dir);
+  if (!job->keep_all) ckpt_dir_retire(job->dir, (const char *const *)plan->retire.items, plan->retire.n, &job->stays);
+  return CKPT_OK;
 }
 
 /* The values that the plan sets are part of what is saved; if the file cannot be written they are taken back. */
@@ -129,7 +141,7 @@ static ckpt_status do_now(ckpt_checkpointer *cp, ckpt_save_job *job, ckpt_error 
   for (size_t i = 0; i < plan->n_set; i++) ckpt_setting_swap(&plan->set[i]);
   ckpt_status st = plan->reuse ? CKPT_OK : ckpt_save_document(&job->doc, cp, plan, err);
   if (st == CKPT_OK) st = ckpt_save_job_do(job, err);
-  for (size_t i = plan->n_set; st != CKPT_OK && !job->written && i-- > 0;) ckpt_setting_swap(&plan->set[i]);
+  for (size_t i = plan->n_set; st != CKPT_OK && i-- > 0;) ckpt_setting_swap(&plan->set[i]);
   ckpt_document_release(job->doc);
   return st;
 }
@@ -144,7 +156,7 @@ static ckpt_status do_in_memory(ckpt_checkpointer *cp, ckpt_save_plan *plan, con
 static ckpt_status do_waited(ckpt_checkpointer *cp, ckpt_save_job *job, ckpt_error *err) {
   ckpt_error earlier = {0};
   ckpt_status before = ckpt_async_reap(cp, true, &earlier), st = do_now(cp, job, err);
-  if (st == CKPT_OK) st = ckpt_save_done(cp, &job->plan, err);
+  if (st == CKPT_OK) st = ckpt_save_job_done(cp, job, err);
   if (st == CKPT_OK && before != CKPT_OK && err != NULL) *err = earlier;
   return st == CKPT_OK ? before : st;
 }
@@ -165,6 +177,11 @@ static ckpt_status keep_plan(ckpt_checkpointer *cp, ckpt_save_plan *plan, ckpt_e
 ckpt_status ckpt_save_done(ckpt_checkpointer *cp, ckpt_save_plan *plan, ckpt_error *err) {
   for (size_t i = 0; i < plan->log.n; i++) ckpt_log(cp, CKPT_LOG_INFO, "%s", plan->log.items[i]);
   return keep_plan(cp, plan, err);
+}
+
+ckpt_status ckpt_save_job_done(ckpt_checkpointer *cp, ckpt_save_job *job, ckpt_error *err) {
+  if (job->stays.status != CKPT_OK) ckpt_log(cp, CKPT_LOG_WARNING, "%s; the save itself is made", job->stays.message);
+  return ckpt_save_done(cp, &job->plan, err);
 }
 
 /* Takes the plan. */
