@@ -15,7 +15,8 @@
 
 typedef struct ckpt_direct ckpt_direct;
 
-/* Writes from the file's first byte on, where it stands; io and fd are borrowed. Until the stream is flushed the table is used by its thread. */
+/* Writes from the file's first byte on, where it stands; io and fd are borrowed. Until the stream is flushed the table
+ * is used by its thread. */
 ckpt_status ckpt_direct_new(ckpt_direct **out, const ckpt_io *io, int fd, ckpt_error *err);
 
 /* 0, or an errno: the first thing that went wrong, maybe with bytes that were given earlier. */
