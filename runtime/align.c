@@ -26,7 +26,7 @@ typedef struct opening { /* the first bytes that sources of one length have */
 
 typedef struct table {
   const char *const *sources;
-  slot *slots;       /* a power of two, at least twice as many as sources */
+  slot *slots;       /* a power of two, a quarter of them free at least */
   uint64_t *filter;  /* a word for each eight slots: two bits for each source */
   opening *openings; /* of the sources of each length */
   size_t n_lengths, n_sources, mask;
@@ -118,7 +118,7 @@ static ckpt_status fill_table(table *t, ckpt_error *err) {
 static ckpt_status make_table(table *t, ckpt_error *err) {
   size_t slots = 64;
   t->shift = 58;
-  for (; slots < 2 * t->n_sources; slots *= 2) t->shift--;
+  for (; slots - slots / 4 < t->n_sources; slots *= 2) t->shift--;
   t->mask = slots - 1;
   t->slots = calloc(slots, sizeof *t->slots);
   t->filter = calloc(slots / 8, sizeof *t->filter);
