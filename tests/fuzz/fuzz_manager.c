@@ -261,8 +261,13 @@ static void spoil(world *w) {
     w->saves = MOST_SAVES;
     return;
   }
+  int best = serial_of(w, "model_best.pth");
+  if (best < 0 && w->best == 0) { /* a name that no save was acknowledged with: nobody knows that it is the run's */
+    w->saves = MOST_SAVES;
+    return;
+  }
   w->acknowledged = serial_of(w, "model_latest.pth");
-  w->best = serial_of(w, "model_best.pth");
+  w->best = best;
   CHECK(w->acknowledged >= 0 && w->best >= 0);
   check(w);
 }
