@@ -41,7 +41,7 @@ HEADERS  := runtime/include/ckpt/ckpt.h bindings/include/ckpt/checkpointer.h
 .SUFFIXES:
 .PHONY: all help deps run test test-c test-lua test-e2e check-graphs check-big check-keeping lint format asan check-asan \
         tsan check-tsan install uninstall check-install print-installed test-units bench bench-align clean \
-        fuzz fuzzers fuzz-asan fuzz-msan fuzz-cov check-corpus fuzz-coverage check-splice check-flips
+        fuzz fuzzers fuzz-asan fuzz-msan fuzz-cov check-corpus fuzz-coverage check-splice check-flips check-power
 
 all: $(B)/libckpt.a $(B)/$(SONAME) $(B)/libckpt.so $(B)/ckpt.so $(B)/ckpt $(B)/trainer $(B)/graphs
 
@@ -58,6 +58,7 @@ help:
 	@echo 'make fuzz          every fuzz target for TIME=60 seconds; TARGETS="fuzz_pickle ..." chooses, KEEP=1 keeps what was learnt'
 	@echo 'make check-corpus  seeds and corpus once through every target, under ASan+UBSan and MSan; fuzz-coverage measures it'
 	@echo 'make check-splice  seeds cut and overwritten at every byte, LOADS=100000 of them; check-flips: every bit of a file'
+	@echo 'make check-power   power cut at every flush of a run on a real file system (FS=ext4, xfs, btrfs); root, loop devices'
 	@echo 'make tsan          everything under ThreadSanitizer in build/tsan; make check-tsan tests what uses threads'
 	@echo 'make install       into prefix ($(prefix)), below DESTDIR; uninstall takes it away; check-install tests both'
 	@echo 'make bench         ours beside PyTorch and the raw limits of the machine; BENCH_PYTHON=..., BENCH_ARGS=--help'
@@ -145,6 +146,18 @@ check-big: $(B)/ckpt
 # Hostile files: what load.c does with each is what its table says (tests/hostile, run by tests/e2e/hostile.sh).
 $(B)/hostile_%: $(B)/obj/tests/hostile/%.o $(B)/libckpt.a
 	$(CC) $(SANITIZE) $(LDFLAGS) -o $@ $^ $(LIBS)
+
+# Power loss on a real file system: a saver whose disk is logged, and the replay of the log (tests/power/run.sh).
+# FS=xfs, btrfs; POWER_SUBSETS, POWER_ROUNDS for more states.
+POWER_STATES ?= 1000
+POWER_PARTS   = $(patsubst %,$(B)/obj/tests/power/%.o,$(1)) $(B)/libckpt.a
+check-power: $(B)/power_saver $(B)/power_replay
+	@sh scripts/build/deps.sh qemu-system-common e2fsprogs util-linux mount
+	@B=$(B) POWER_STATES=$(POWER_STATES) bash tests/power/run.sh
+$(B)/power_saver: $(call POWER_PARTS,saver scenario bugs)
+	$(CC) $(SANITIZE) $(LDFLAGS) -o $@ $^ $(LUA_LIBS) $(LIBS)
+$(B)/power_replay: $(call POWER_PARTS,replay scenario check disk log)
+	$(CC) $(SANITIZE) $(LDFLAGS) -o $@ $^ $(LUA_LIBS) $(LIBS)
 
 test-c: $(C_TESTS)
 
