@@ -41,7 +41,7 @@ HEADERS  := runtime/include/ckpt/ckpt.h bindings/include/ckpt/checkpointer.h
 .SUFFIXES:
 .PHONY: all help deps run test test-c test-lua test-e2e check-graphs check-big check-keeping lint format asan check-asan \
         tsan check-tsan install uninstall check-install print-installed test-units bench bench-align clean \
-        fuzz fuzzers fuzz-asan fuzz-msan fuzz-cov check-corpus fuzz-coverage check-splice check-flips check-power
+        fuzz fuzzers fuzz-asan fuzz-msan fuzz-cov check-corpus fuzz-coverage check-splice check-flips check-power check-race
 
 all: $(B)/libckpt.a $(B)/$(SONAME) $(B)/libckpt.so $(B)/ckpt.so $(B)/ckpt $(B)/trainer $(B)/graphs
 
@@ -59,6 +59,7 @@ help:
 	@echo 'make check-corpus  seeds and corpus once through every target, under ASan+UBSan and MSan; fuzz-coverage measures it'
 	@echo 'make check-splice  seeds cut and overwritten at every byte, LOADS=100000 of them; check-flips: every bit of a file'
 	@echo 'make check-power   power cut at every flush of a run on a real file system (FS=ext4, xfs, btrfs); root, loop devices'
+	@echo 'make check-race    OPENS=50000 checkpoints opened while they are saved, aliased, retired; then under ThreadSanitizer'
 	@echo 'make tsan          everything under ThreadSanitizer in build/tsan; make check-tsan tests what uses threads'
 	@echo 'make install       into prefix ($(prefix)), below DESTDIR; uninstall takes it away; check-install tests both'
 	@echo 'make bench         ours beside PyTorch and the raw limits of the machine; BENCH_PYTHON=..., BENCH_ARGS=--help'
@@ -158,6 +159,14 @@ $(B)/power_saver: $(call POWER_PARTS,saver scenario bugs)
 	$(CC) $(SANITIZE) $(LDFLAGS) -o $@ $^ $(LUA_LIBS) $(LIBS)
 $(B)/power_replay: $(call POWER_PARTS,replay scenario check disk log)
 	$(CC) $(SANITIZE) $(LDFLAGS) -o $@ $^ $(LUA_LIBS) $(LIBS)
+
+# Readers, writers and removers of one run's directory at once (tests/race/race.c), then under ThreadSanitizer.
+OPENS ?= 50000
+$(B)/race: $(patsubst %.c,$(B)/obj/%.o,$(wildcard tests/race/*.c)) $(B)/libckpt.a
+	$(CC) $(SANITIZE) $(LDFLAGS) -o $@ $^ $(LUA_LIBS) $(LIBS)
+check-race: $(B)/race
+	@+$(MAKE) --no-print-directory B=$(B)/tsan SANITIZE='$(TSAN)' $(B)/tsan/race
+	@B=$(B) OPENS=$(OPENS) bash tests/race/run.sh
 
 test-c: $(C_TESTS)
 

@@ -91,7 +91,7 @@ told() { sed 's/^[^#]/# &/' "$work/out" "$work/err"; }
 one_scenario() { # NAME
   local round states sum=0 bad=0
   for ((round = 0; round < ${POWER_ROUNDS:-1}; round++)); do
-    record "$1" none && replay "$1" $((seed + round)) || { bad=1; told; }
+    if ! record "$1" none || ! replay "$1" $((seed + round)); then bad=1; told; fi
     sum=$((sum + ${states:-0}))
   done
   check $bad "$1: power lost $sum times on $FS, nothing acknowledged is lost, nothing torn is found"
