@@ -41,7 +41,7 @@ HEADERS  := runtime/include/ckpt/ckpt.h bindings/include/ckpt/checkpointer.h
 .SUFFIXES:
 .PHONY: all help deps run test test-c test-lua test-e2e check-graphs check-big check-keeping lint format asan check-asan \
         tsan check-tsan install uninstall check-install print-installed test-units bench bench-align clean \
-        fuzz fuzzers fuzz-asan fuzz-msan fuzz-cov check-corpus fuzz-coverage check-splice check-flips check-power check-race
+        fuzz fuzzers fuzz-asan fuzz-msan fuzz-cov check-corpus fuzz-coverage check-splice check-flips check-power check-race check-kills
 
 all: $(B)/libckpt.a $(B)/$(SONAME) $(B)/libckpt.so $(B)/ckpt.so $(B)/ckpt $(B)/trainer $(B)/graphs
 
@@ -60,6 +60,7 @@ help:
 	@echo 'make check-splice  seeds cut and overwritten at every byte, LOADS=100000 of them; check-flips: every bit of a file'
 	@echo 'make check-power   power cut at every flush of a run on a real file system (FS=ext4, xfs, btrfs); root, loop devices'
 	@echo 'make check-race    OPENS=50000 checkpoints opened while they are saved, aliased, retired; then under ThreadSanitizer'
+	@echo 'make check-kills   KILLS=10000 SIGKILLs at random moments of a training run, which must end with the same bits'
 	@echo 'make tsan          everything under ThreadSanitizer in build/tsan; make check-tsan tests what uses threads'
 	@echo 'make install       into prefix ($(prefix)), below DESTDIR; uninstall takes it away; check-install tests both'
 	@echo 'make bench         ours beside PyTorch and the raw limits of the machine; BENCH_PYTHON=..., BENCH_ARGS=--help'
@@ -159,6 +160,11 @@ $(B)/power_saver: $(call POWER_PARTS,saver scenario bugs)
 	$(CC) $(SANITIZE) $(LDFLAGS) -o $@ $^ $(LUA_LIBS) $(LIBS)
 $(B)/power_replay: $(call POWER_PARTS,replay scenario check disk log)
 	$(CC) $(SANITIZE) $(LDFLAGS) -o $@ $^ $(LUA_LIBS) $(LIBS)
+
+# A trainer killed KILLS times at random moments, and the bits that it ends with.
+KILLS ?= 10000
+check-kills: $(B)/trainer
+	@TRAINER=$(B)/trainer bash tests/trainer/kill_many.sh $(KILLS)
 
 # Readers, writers and removers of one run's directory at once (tests/race/race.c), then under ThreadSanitizer.
 OPENS ?= 50000

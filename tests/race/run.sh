@@ -2,7 +2,7 @@
 # run.sh: readers, writers and removers of one run's directory (race.c), as processes, then as threads under
 # ThreadSanitizer where it was built. TAP.
 # environment: B (build), OPENS (50000), VANISH (100), RACE_DIR (below /dev/shm: saves come thicker where a sync is
-# quick), TSAN_OPENS (a fiftieth of OPENS; at least a round of each kind of writer), TSAN_VANISH (20)
+# quick), TSAN_OPENS (a hundredth of OPENS), TSAN_VANISH (10)
 set -u
 cd "$(dirname "$0")/../.." || exit 2
 B=${B:-build}
@@ -23,7 +23,7 @@ n=$(grep -cE '^(not )?ok ' "$work/out")
 sed 's/^/# /' "$work/err"
 
 if [ -x "$B/tsan/race" ]; then
-  "$B/tsan/race" -t -n "${TSAN_OPENS:-$((opens / 50))}" -v "${TSAN_VANISH:-20}" "$work" > "$work/out" 2> "$work/err"
+  "$B/tsan/race" -t -n "${TSAN_OPENS:-$((opens / 100))}" -v "${TSAN_VANISH:-10}" "$work" > "$work/out" 2> "$work/err"
   second=$?
   numbered "$n" < "$work/out" | sed 's/^\(\(not \)\{0,1\}ok [0-9]* - \)/\1ThreadSanitizer, /'
   n=$((n + $(grep -cE '^(not )?ok ' "$work/out") + 1))
