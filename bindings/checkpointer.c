@@ -120,7 +120,9 @@ static ckpt_status open_run(ckpt_checkpointer *cp, const ckpt_checkpointer_optio
   for (size_t i = 0; o->set != NULL && o->set[i] != NULL; i++) CKPT_TRY(set_pair(cp, o->set[i], err));
   CKPT_TRY(open_policy(cp, o, err));
   if (o->simulate) return ckpt_model_new(&cp->model, cp->path, o->simulate_bytes, err);
-  return open_directory(cp, err);
+  CKPT_TRY(open_directory(cp, err));
+  if (cp->rank == 0) ckpt_recover_aliases(cp);
+  return CKPT_OK;
 }
 
 ckpt_status ckpt_checkpointer_open(ckpt_checkpointer **out, const ckpt_checkpointer_options *options, ckpt_error *err) {

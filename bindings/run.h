@@ -14,6 +14,7 @@
  *   run_trust.c     what becomes of a policy that fails
  *   run_model.c     a run's directory in memory, for saves that are only played
  *   run_prune.c     removing what no pool wants, pins
+ *   run_recover.c   aliases that are gone, checkpoints that are not valid
  */
 #ifndef CKPT_RUN_H
 #define CKPT_RUN_H
@@ -310,6 +311,17 @@ ckpt_status ckpt_spare_pinned(ckpt_checkpointer *cp, ckpt_save_plan *plan, ckpt_
  */
 ckpt_status ckpt_prune(ckpt_save_plan *plan, char **spared, ckpt_checkpointer *cp, bool act, ckpt_error *err);
 
+/* CKPT_OK if the file of that directory opens and all of its checksums hold. */
+ckpt_status ckpt_verify_in(const char *dir, const char *name, ckpt_error *err);
+
+/* ---- mending (run_recover.c): what is done, or cannot be, is logged ---- */
+
+/* Aliases of the last save and the last best that are missing are made again. */
+void ckpt_recover_aliases(ckpt_checkpointer *cp);
+
+/* Files of the run's directory that are not valid, while another one was loaded: set aside as NAME.corrupt. */
+void ckpt_recover_invalid(ckpt_checkpointer *cp, const ckpt_strings *files);
+
 /* Enters a pin, or its end, into the ledger of the run's directory, which another process may be using. */
 ckpt_status ckpt_pin(ckpt_checkpointer *cp, const char *file, bool pinned, ckpt_error *err);
 
@@ -401,9 +413,9 @@ ckpt_status ckpt_model_do(ckpt_model *model, const ckpt_save_plan *plan, const c
 
 /* ---- finding out, without doing (for `ckpt plan`) ---- */
 
-/* Opens the candidates in order; *source is NULL for scratch. Each refused one is logged. Free *path and, with a
- * source, chosen->file. */
-ckpt_status ckpt_choose_source(ckpt_checkpoint **source, char **path, ckpt_candidate *chosen, ckpt_checkpointer *cp,
-                               ckpt_error *err);
+/* Opens the candidates in order; *source is NULL for scratch. Each refused one is logged, and those of the run's
+ * directory that are not valid are added to `invalid`. Free *path and, with a source, chosen->file. */
+ckpt_status ckpt_choose_source(ckpt_checkpoint **source, char **path, ckpt_candidate *chosen, ckpt_strings *invalid,
+                               ckpt_checkpointer *cp, ckpt_error *err);
 
 #endif

@@ -74,7 +74,7 @@ ckpt_status ckpt_pin(ckpt_checkpointer *cp, const char *file, bool pinned, ckpt_
 
 /* ---- the newest valid one ---- */
 
-static ckpt_status verify(const char *dir, const char *name, ckpt_error *err) {
+ckpt_status ckpt_verify_in(const char *dir, const char *name, ckpt_error *err) {
   static const ckpt_open_options options = {.verify = true};
   ckpt_checkpoint *cp = NULL;
   size_t n = strlen(dir) + strlen(name) + 2;
@@ -98,7 +98,7 @@ static ckpt_status newest_valid(char **out, ckpt_checkpointer *cp, const ckpt_le
     if (name == NULL || ckpt_strings_has(&tried, name) || !ckpt_dir_has(cp->dir, name)) continue;
     st = ckpt_strings_add(&tried, name, strlen(name), err);
     if (st != CKPT_OK) break;
-    if (verify(cp->path, name, &here) == CKPT_OK) {
+    if (ckpt_verify_in(cp->path, name, &here) == CKPT_OK) {
       *out = strdup(name);
       if (*out == NULL) st = ckpt_fail_nomem(err, strlen(name) + 1);
       continue;

@@ -12,6 +12,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 enum { COPY_BUFFER = 1 << 20 };
@@ -145,6 +146,24 @@ ckpt_status ckpt_dir_alias(ckpt_dir *dir, const char *name, const char *alias, c
   if (st == CKPT_OK) return ckpt_dir_swap_in(dir, temp, alias, err);
   ckpt_dir_drop(dir, temp);
   return st;
+}
+
+/* ---- setting aside ---- */
+
+enum { MAX_ASIDE = 1000 }; /* files of one name that are set aside */
+
+static ckpt_status name_aside(const char *to, ckpt_dir *dir, const char *name, ckpt_error *err) {
+  const ckpt_io *io = dir->io;
+  int r = io->linkat(io->ctx, dir->fd, name, to);
+  if (r != 0 && ckpt_links_unsupported(errno)) r = io->renameat(io->ctx, dir->fd, name, to);
+  return r == 0 ? ckpt_dir_sync(dir, err) : ckpt_dir_fail(dir, name, "the file cannot be set aside", err);
+}
+
+ckpt_status ckpt_dir_keep_aside(char to[CKPT_ASIDE_NAME], ckpt_dir *dir, const char *name, ckpt_error *err) {
+  CKPT_TRY(ckpt_name_check(name, err));
+  snprintf(to, CKPT_ASIDE_NAME, "%s.corrupt", name);
+  for (int i = 2; ckpt_dir_has(dir, to) && i <= MAX_ASIDE; i++) snprintf(to, CKPT_ASIDE_NAME, "%s.corrupt-%d", name, i);
+  return name_aside(to, dir, name, err);
 }
 
 /* ---- removal ---- */

@@ -20,6 +20,8 @@
 typedef struct ckpt_dir ckpt_dir;
 typedef struct ckpt_output ckpt_output; /* a file being written */
 
+enum { CKPT_ASIDE_NAME = 224 }; /* bytes: the longest name, what is added, NUL */
+
 typedef struct ckpt_dir_entry {
   char *name;
   uint64_t bytes;
@@ -74,6 +76,12 @@ void ckpt_output_abandon(ckpt_output *o);
 
 /* `alias` becomes another name of `name`, atomically and durably; an alias that existed is never absent. */
 ckpt_status ckpt_dir_alias(ckpt_dir *dir, const char *name, const char *alias, ckpt_error *err);
+
+/*
+ * A file that is not valid gets a further name, `name` and ".corrupt" (".corrupt-2", ... if that is taken), durably:
+ * its content outlives its other names. Where there are no hard links it is renamed.
+ */
+ckpt_status ckpt_dir_keep_aside(char to[CKPT_ASIDE_NAME], ckpt_dir *dir, const char *name, ckpt_error *err);
 
 /* Unlinks the names (missing ones are no error), then fsyncs the directory. Goes on after an error; reports the first.
  */
