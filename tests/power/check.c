@@ -160,6 +160,7 @@ static bool is_clean(char why[WHY_BYTES], const checked *c, DIR *d) {
   for (const struct dirent *e; (e = readdir(d)) != NULL;) {
     struct stat st;
     if (strncmp(e->d_name, ".tmp-ckpt-", 10) == 0) return wrong(why, "a temporary file stays: %s", e->d_name);
+    if (strstr(e->d_name, ".corrupt") != NULL) return wrong(why, "a whole checkpoint is set aside: %s", e->d_name);
     if (strcmp(e->d_name, "..") != 0 && fstatat(dirfd(d), e->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0)
       count_inode(&all, &st);
   }
