@@ -156,9 +156,9 @@ POWER_PARTS   = $(patsubst %,$(B)/obj/tests/power/%.o,$(1)) $(B)/libckpt.a
 check-power: $(B)/power_saver $(B)/power_replay
 	@sh scripts/build/deps.sh qemu-system-common e2fsprogs util-linux mount
 	@B=$(B) POWER_STATES=$(POWER_STATES) bash tests/power/run.sh
-$(B)/power_saver: $(call POWER_PARTS,saver scenario bugs)
+$(B)/power_saver: $(call POWER_PARTS,saver scenario tables)
 	$(CC) $(SANITIZE) $(LDFLAGS) -o $@ $^ $(LUA_LIBS) $(LIBS)
-$(B)/power_replay: $(call POWER_PARTS,replay scenario check disk log)
+$(B)/power_replay: $(call POWER_PARTS,replay scenario tables check disk log)
 	$(CC) $(SANITIZE) $(LDFLAGS) -o $@ $^ $(LUA_LIBS) $(LIBS)
 
 # A trainer killed KILLS times at random moments, and the bits that it ends with.

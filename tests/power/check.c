@@ -171,7 +171,7 @@ bool check_recovery(char why[WHY_BYTES], const checked *c, const ack *a) {
   ckpt_checkpointer *cp = NULL;
   ckpt_error err = {0};
   run_state state;
-  bool ok = scenario_open(&cp, &state, c->scenario, c->policies, c->dir, NULL, &err) == CKPT_OK ||
+  bool ok = scenario_open(&cp, &state, c->scenario, c->policies, c->dir, "none", &err) == CKPT_OK ||
             wrong(why, "it does not open: %s", err.message);
   ok = ok && resume(why, cp, &state, a) && save_again(why, cp, &state, c);
   ckpt_checkpointer_close(cp);

@@ -4,7 +4,7 @@
 #
 # environment: B (build); POWER_STATES (0: no bar) states that must be seen in all; POWER_SUBSETS (20) at each flush;
 # POWER_SEED (1); POWER_JOBS (8: most of the time is spent waiting for mounts); POWER_ROUNDS (1) recordings of each
-# scenario, each under a seed of its own; FS (ext4, xfs, btrfs); SCENARIOS (waited async recycled over);
+# scenario, each under a seed of its own; FS (ext4, xfs, btrfs); SCENARIOS (waited async recycled over copies);
 # MKFS_ARGS, MOUNT_ARGS of record.sh
 set -u
 cd "$(dirname "$0")/../.." || exit 2
@@ -107,7 +107,7 @@ one_bug() { # BUG SCENARIO
   check $caught "a saver with a bug is caught: $1, within ${states:-0} states"
 }
 
-for scenario in ${SCENARIOS:-waited async recycled over}; do one_scenario "$scenario"; done
+for scenario in ${SCENARIOS:-waited async recycled over copies}; do one_scenario "$scenario"; done
 right=$all
 one_bug no-file-sync waited
 one_bug no-dir-sync over

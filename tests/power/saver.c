@@ -10,7 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "bugs.h"
+#include "tables.h"
 #include "scenario.h"
 
 typedef struct saver {
@@ -61,8 +61,9 @@ static ckpt_status make_saves(saver *s, ckpt_error *err) {
 int main(int argc, char **argv) {
   ckpt_io io;
   ckpt_error err = {0};
+  const char *bug = argc > 6 ? argv[6] : "none";
   saver s = {.said = {.save = SCENARIO_NONE, .best = SCENARIO_NONE}};
-  if (argc < 6 || (s.scenario = scenario_find(argv[1])) == NULL || !bugs_table(&io, argc > 6 ? argv[6] : "none")) {
+  if (argc < 6 || (s.scenario = scenario_find(argv[1])) == NULL || !tables_bug(&io, bug)) {
     fprintf(stderr, "usage: saver SCENARIO POLICIES DIR ACK OFFSET [no-file-sync|no-dir-sync|in-place]\n");
     return 2;
   }
@@ -70,7 +71,7 @@ int main(int argc, char **argv) {
   s.ack_fd = open(argv[4], O_WRONLY | O_CLOEXEC);
   s.ack_at = (off_t)strtoll(argv[5], NULL, 10);
   if (s.ack_fd < 0) return perror(argv[4]), 1;
-  ckpt_status st = scenario_open(&s.cp, &s.state, s.scenario, argv[2], s.dir, &io, &err);
+  ckpt_status st = scenario_open(&s.cp, &s.state, s.scenario, argv[2], s.dir, bug, &err);
   if (!st) st = make_saves(&s, &err);
   ckpt_checkpointer_close(s.cp);
   free(s.state.w);

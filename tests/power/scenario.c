@@ -7,16 +7,16 @@
 #include <string.h>
 
 #include "run.h"
+#include "tables.h"
 
 /*
  * `over` writes no ledger and every save over the same name: what stands between it and a power loss is the sync of the
  * directory alone, since syncing the ledger commits ext4's whole journal. `large` is written past the page cache.
  */
-static const scenario scenarios[] = {{"waited", "keep.lua", false, 16000},
-                                     {"async", "keep.lua", true, 16000},
-                                     {"recycled", "recycle.lua", false, 16000},
-                                     {"over", "over.lua", false, 16000},
-                                     {"large", "keep.lua", false, 4400000}};
+static const scenario scenarios[] = {
+    {"waited", "keep.lua", false, false, 16000},      {"async", "keep.lua", true, false, 16000},
+    {"recycled", "recycle.lua", false, false, 16000}, {"over", "over.lua", false, false, 16000},
+    {"copies", "keep.lua", false, true, 16000},       {"large", "keep.lua", false, false, 4400000}};
 
 static const double accuracies[SCENARIO_SAVES] = {.5, .6, .55, .7, .65, .7, .6, .8, .75};
 
@@ -38,13 +38,14 @@ static ckpt_status bind(ckpt_checkpointer *cp, run_state *state, const scenario 
 }
 
 ckpt_status scenario_open(ckpt_checkpointer **out, run_state *state, const scenario *s, const char *policies,
-                          const char *dir, const ckpt_io *io, ckpt_error *err) {
+                          const char *dir, const char *bug, ckpt_error *err) {
   char policy[4096];
   ckpt_checkpointer_options options = {.dir = dir, .policy = policy, .auto_resume = true};
   snprintf(policy, sizeof policy, "%s/%s", policies, s->policy);
   *state = (run_state){.w = calloc((size_t)s->weights, sizeof(float)), .save = SCENARIO_NONE};
-  if (state->w == NULL) return CKPT_E_NOMEM;
-  ckpt_status st = ckpt_checkpointer_open_io(out, &options, io, err);
+  if (state->w == NULL || !tables_bug(&state->io, bug)) return CKPT_E_ARGUMENT;
+  if (s->copies) tables_take_links(&state->io);
+  ckpt_status st = ckpt_checkpointer_open_io(out, &options, &state->io, err);
   return st ? st : bind(*out, state, s, err);
 }
 

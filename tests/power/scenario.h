@@ -15,6 +15,7 @@ typedef struct scenario {
   const char *name;
   const char *policy; /* a file of this directory */
   bool async;         /* saves in the thread, waited for after every second one */
+  bool copies;        /* on a file system without hard links */
   int32_t weights;    /* floats in a checkpoint */
 } scenario;
 
@@ -23,6 +24,7 @@ typedef struct run_state {
   float *w;
   int64_t save;
   double best_acc;
+  ckpt_io io;
 } run_state;
 
 /* What was acknowledged, in save numbers; SCENARIO_NONE: nothing yet. The ledger's bytes then are a prefix of it. */
@@ -38,11 +40,12 @@ float scenario_weight(int64_t save, int32_t i);
 double scenario_accuracy(int64_t save);
 
 /*
- * Opens the run in `dir` under the scenario's policy, a file in `policies`, and binds `state`, whose array is new (free
- * it). `io` NULL: the system's calls. After a failure too, *out is to be closed if it is not NULL.
+ * Opens the run in `dir` under the scenario's policy, a file in `policies`, with a saver's bug or "none", and binds
+ * `state`, whose array is new (free it) and which may not move. After a failure too, *out is to be closed if it is not
+ * NULL.
  */
 ckpt_status scenario_open(ckpt_checkpointer **out, run_state *state, const scenario *s, const char *policies,
-                          const char *dir, const ckpt_io *io, ckpt_error *err);
+                          const char *dir, const char *bug, ckpt_error *err);
 
 /* Fills the arrays with a save's values, sets its metric. */
 ckpt_status scenario_fill(ckpt_checkpointer *cp, run_state *state, const scenario *s, int save, ckpt_error *err);

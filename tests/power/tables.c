@@ -1,9 +1,31 @@
-/* bugs.c - see bugs.h. */
-#include "bugs.h"
+/* tables.c - see tables.h. */
+#include "tables.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <string.h>
 #include <unistd.h>
+
+/* ---- no hard links ---- */
+
+static int no_link(void *ctx, int dir, const char *name, const char *other) {
+  (void)ctx, (void)dir, (void)name, (void)other;
+  errno = EPERM;
+  return -1;
+}
+
+static int no_link_fd(void *ctx, int fd, int dir, const char *name) {
+  (void)ctx, (void)fd, (void)dir, (void)name;
+  errno = EPERM;
+  return -1;
+}
+
+void tables_take_links(ckpt_io *io) {
+  io->linkat = no_link;
+  io->link_fd = no_link_fd;
+}
+
+/* ---- bugs ---- */
 
 static bool is_directory(int fd) {
   struct stat st;
@@ -31,7 +53,7 @@ static int write_over(void *ctx, int dir, const char *from, const char *to) {
   return r;
 }
 
-bool bugs_table(ckpt_io *out, const char *bug) {
+bool tables_bug(ckpt_io *out, const char *bug) {
   *out = *ckpt_io_posix();
   if (strcmp(bug, "no-file-sync") == 0)
     out->fsync = sync_directories_only;
