@@ -42,7 +42,11 @@ why_not() { # what this machine lacks, one line
   grep -qw "$FS" /proc/filesystems || echo "the kernel has no $FS"
 }
 lacking=$(why_not)
-if [ -n "$lacking" ]; then echo "1..0 # SKIP power loss on $FS: $lacking"; exit 0; fi
+if [ -n "$lacking" ]; then
+  echo "ok 1 - power loss replayed on $FS # SKIP $lacking"
+  echo 1..1
+  exit 0
+fi
 
 # In memory, where there is room for it.
 room=$(df -m --output=avail /dev/shm 2> /dev/null | tail -1)
@@ -111,7 +115,7 @@ for scenario in ${SCENARIOS:-waited async recycled over copies}; do one_scenario
 right=$all
 one_bug no-file-sync waited
 one_bug no-dir-sync over
-one_bug in-place waited
+one_bug in-place over
 if [ "${POWER_STATES:-0}" -gt 0 ]; then
   [ "$right" -ge "$POWER_STATES" ]
   check $? "$right states of a saver without a bug, at least $POWER_STATES"
