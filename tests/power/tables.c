@@ -36,17 +36,18 @@ static int sync_directories_only(void *ctx, int fd) { return is_directory(fd) ? 
 
 static int sync_files_only(void *ctx, int fd) { return is_directory(fd) ? 0 : ckpt_io_posix()->fsync(ctx, fd); }
 
+/* Over the blocks that are there; ext4 takes a file that is cut first for a replacement, and keeps it whole. */
 static int copy_over(int from, int to) {
   char block[65536];
   ssize_t n;
   while ((n = read(from, block, sizeof block)) > 0)
     if (write(to, block, (size_t)n) != n) return -1;
-  return n < 0 ? -1 : fsync(to);
+  return n < 0 || ftruncate(to, lseek(to, 0, SEEK_CUR)) != 0 ? -1 : fsync(to);
 }
 
 static int write_over(void *ctx, int dir, const char *from, const char *to) {
   int source = openat(dir, from, O_RDONLY | O_CLOEXEC);
-  int target = openat(dir, to, O_WRONLY | O_TRUNC | O_CLOEXEC);
+  int target = openat(dir, to, O_WRONLY | O_CLOEXEC);
   int r = source < 0 ? -1 : target < 0 ? ckpt_io_posix()->renameat(ctx, dir, from, to) : copy_over(source, target);
   if (source >= 0) close(source);
   if (target >= 0) close(target);
