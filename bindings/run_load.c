@@ -10,18 +10,24 @@
 
 /* ---- candidates ---- */
 
+static bool is_path(const ckpt_checkpointer *cp, const char *file) {
+  return strchr(file, '/') != NULL || (cp->weights != NULL && strcmp(file, cp->weights) == 0);
+}
+
 static char *candidate_path(const ckpt_checkpointer *cp, const char *file) {
-  bool is_path = strchr(file, '/') != NULL || (cp->weights != NULL && strcmp(file, cp->weights) == 0);
-  if (is_path) return strdup(file);
+  if (is_path(cp, file)) return strdup(file);
   size_t n = strlen(cp->path) + strlen(file) + 2;
   char *path = malloc(n);
   if (path != NULL) snprintf(path, n, "%s/%s", cp->path, file);
   return path;
 }
 
-static ckpt_status open_whole(ckpt_checkpoint **source, const char *path, ckpt_error *err) {
+/* A name of the run's directory by its descriptor: what the path leads to meanwhile may be another directory. */
+static ckpt_status open_whole(ckpt_checkpoint **source, const ckpt_checkpointer *run, const char *file,
+                              const char *path, ckpt_error *err) {
   ckpt_checkpoint *cp = NULL;
-  CKPT_TRY(ckpt_checkpoint_open(&cp, path, NULL, err));
+  bool here = run->dir != NULL && !is_path(run, file);
+  CKPT_TRY(here ? ckpt_checkpoint_open_in(&cp, run->dir, file, NULL, err) : ckpt_checkpoint_open(&cp, path, NULL, err));
   ckpt_status st = ckpt_checkpoint_verify_to_read(cp, err);
   if (st == CKPT_OK) {
     *source = cp;
@@ -35,7 +41,7 @@ static ckpt_status try_candidate(ckpt_checkpoint **source, char **path, const ck
                                  const ckpt_candidate *c, ckpt_error *err) {
   char *p = candidate_path(cp, c->file);
   if (p == NULL) return ckpt_fail_nomem(err, strlen(c->file) + strlen(cp->path) + 2);
-  ckpt_status st = open_whole(source, p, err);
+  ckpt_status st = open_whole(source, cp, c->file, p, err);
   if (st == CKPT_OK)
     *path = p;
   else

@@ -305,7 +305,11 @@ static void set_aside_under_a_name_that_is_free(void **state) {
   assert_string_equal(to, "a.pth.corrupt");
   assert_int_equal(inode(*state, "a.pth"), inode(*state, to));
   assert_int_equal(ckpt_dir_keep_aside(to, dir, "a.pth", NULL), CKPT_OK);
+  assert_string_equal(to, "a.pth.corrupt"); /* it has that name already */
+  assert_int_equal(publish(dir, "a.pth", "another", NULL), CKPT_OK);
+  assert_int_equal(ckpt_dir_keep_aside(to, dir, "a.pth", NULL), CKPT_OK);
   assert_string_equal(to, "a.pth.corrupt-2");
+  assert_int_equal(publish(dir, "a.pth", "broken", NULL), CKPT_OK);
   assert_int_equal(ckpt_dir_keep_aside(to, dir, "../a.pth", NULL), CKPT_E_ARGUMENT);
   assert_int_equal(ckpt_dir_keep_aside(to, dir, "b.pth", NULL), CKPT_E_IO);
   ckpt_dir_close(dir);

@@ -211,6 +211,10 @@ describe("a policy whose plan_save", function()
       assert.same(before, scratch.names(run))
       local new <close> = assert(ckpt.open(run .. "/model_epoch3.pth", { verify = true }))
       assert.same(START, new:at("model.w"):tolist())
+      cp:close()
+      local again <close> = assert(open(run))
+      assert.equal(run .. "/model_epoch3.pth", assert(again:load()).path)
+      assert.equal(4, again:next_epoch())
     end))
   end
 

@@ -183,6 +183,27 @@ describe("a checkpoint that is not valid", function()
     assert.equal(1, content "model_best.pth")
   end)
 
+  for stage, done in ipairs { "", "ln model_epoch4.pth model_epoch4.pth.corrupt", "ln -f model_epoch3.pth model_latest.pth",
+                              "ln -f model_epoch2.pth model_best.pth", "rm model_best.pth" } do
+    it("is set aside to the end by the next run, when one was killed at it: " .. stage, function()
+      saved { .5, .8, .6, .9 }
+      local half = cut "model_epoch4.pth"
+      local line = '{"event":"corrupt","time":1764000000,"file":"model_epoch4.pth"}\n'
+      scratch.write(path "ckpt.jsonl", scratch.read(path "ckpt.jsonl") .. line)
+      if stage > 2 then os.execute("cd '" .. run .. "' && ln model_epoch4.pth model_epoch4.pth.corrupt") end
+      os.execute("cd '" .. run .. "' && " .. (done == "" and ":" or done))
+      open({ policy = cli.path "policy.lua" }):close()
+      assert.same({ "ckpt.jsonl", "model_best.pth", "model_epoch1.pth", "model_epoch2.pth", "model_epoch3.pth",
+                    "model_epoch4.pth.corrupt", "model_latest.pth" }, scratch.names(run))
+      assert.equal(half, scratch.read(path "model_epoch4.pth.corrupt"))
+      assert.equal(3, content "model_latest.pth")
+      assert.equal(2, content "model_best.pth")
+      local report, log = resumed()
+      assert.equal(path "model_epoch3.pth", report.path)
+      assert.is_nil(log:find("warning", 1, true), log)
+    end)
+  end
+
   it("stays where it is when nothing else could be loaded, in a dry run, and for ranks that do not write", function()
     saved { .5, .6 }
     cut "model_epoch2.pth"

@@ -61,7 +61,9 @@ typedef struct ckpt_checkpointer_options {
 /*
  * Opens the run: locks the directory (CKPT_E_BUSY if another process has it), loads the policy (CKPT_E_POLICY with
  * file and line). Left-overs of a killed writer are removed, and an alias of the last save or the last best that is
- * missing is made again; nothing else in the directory is changed.
+ * missing is made again; nothing else in the directory is changed. One that belongs to another user than us or root is
+ * refused (CKPT_E_IO), for its owner could exchange files under our hands; "foreign_dir=true" in `set` takes it. In it
+ * no symbolic link is followed, and what becomes of its path while it is open does not matter.
  */
 CKPT_API ckpt_status ckpt_checkpointer_open(ckpt_checkpointer **out, const ckpt_checkpointer_options *options,
                                             ckpt_error *err);
@@ -216,7 +218,8 @@ CKPT_API ckpt_status ckpt_should_save(ckpt_checkpointer *cp, int64_t epoch, bool
  * Saves as the policy says, if a save is due (`when` of the policy; else always): a new file that is complete and
  * durable before an alias moves or an old file goes.
  * Ranks other than 0 do nothing. A failing policy is logged as a warning and the save made without it; an error of
- * the disk is returned, and every file and alias is then as it was.
+ * the disk is returned, and every file and alias is then as it was (where the file system has hard links). What only
+ * could not be removed is a warning; the next save tries again.
  */
 CKPT_API ckpt_status ckpt_save(ckpt_checkpointer *cp, int64_t epoch, ckpt_error *err);
 
