@@ -9,7 +9,7 @@
 
 #include "io.h"
 
-enum { SCENARIO_SAVES = 9, SCENARIO_NONE = -1, SCENARIO_AGAIN = 90, ACK_BYTES = 512 };
+enum { SCENARIO_SAVES = 7, SCENARIO_NONE = -1, SCENARIO_AGAIN = 90, ACK_BYTES = 512 };
 
 typedef struct scenario {
   const char *name;
