@@ -208,6 +208,16 @@ function M.text(op)
   return ("%s(%s)"):format(op[1], table.concat(arguments, ", "))
 end
 
+---The text of what an entry went through, and further texts.
+---@param before string
+---@param texts string[]
+---@return string
+function M.append(before, texts)
+  if #texts == 0 then return before end
+  if before == "" then return table.concat(texts, " | ") end
+  return before .. " | " .. table.concat(texts, " | ")
+end
+
 ---Calls f(name, use) with every name in the arithmetic of a prepared operation.
 function M.names(op, f)
   local function look(value)

@@ -29,21 +29,21 @@ end
 
 local function count(state, p)
   local seen, n = {}, 0
-  for _, entry in ipairs(state.entries) do
-    local found = pattern.match(p, entry.key)
+  for _, name in ipairs(state.names) do
+    local found = pattern.match(p, name)
     if found and not seen[found[1]] then seen[found[1]], n = true, n + 1 end
   end
   return n
 end
 
 local function size_of(state, var, name)
-  for _, entry in ipairs(state.first or state.entries) do
-    if pattern.match(var.dim, entry.key) then
-      local shape = entry.shape
+  for place, key in ipairs(state.names) do
+    if pattern.match(var.dim, key) then
+      local shape = state.sources[place].shape
       local i = shape and (var.index < 0 and #shape + var.index or var.index) + 1
       if shape and shape[i] then return shape[i] end
-      return nil, shape and ("variable '%s': '%s' has no dimension %d"):format(name, entry.key, var.index)
-        or ("variable '%s': the shape of '%s' is not known"):format(name, entry.key)
+      return nil, shape and ("variable '%s': '%s' has no dimension %d"):format(name, key, var.index)
+        or ("variable '%s': the shape of '%s' is not known"):format(name, key)
     end
   end
   return nil, ("variable '%s': no key matches '%s'"):format(name, var.dim.text)

@@ -1,0 +1,178 @@
+-- quick.lua: the short way for rules that give one key another name and do fixed operations to it: without captures as
+-- values and without an environment. It decides nothing by itself: what it does not do it leaves to the long way,
+-- which does it, or says what is wrong. Both come to the same (tests/lua/rules_property_spec.lua).
+local arith = require "policies.rules.arith"
+local build = require "policies.rules.build"
+local operations = require "policies.rules.ops"
+local pattern = require "policies.rules.pattern"
+
+local M = {}
+
+local match, sub, format, unpack = string.match, string.sub, string.format, table.unpack
+
+-- ---- which rules ----
+
+local function is_fixed(ops)
+  for _, op in ipairs(ops) do
+    if not op.fixed or operations.KINDS[op[1]].place then return false end
+  end
+  return true
+end
+
+local function is_plain(rule)
+  if rule.kind ~= "pattern" or rule.when or rule.drop or rule.target or rule.tie then return false end
+  return (rule.to == nil or #rule.to == 1) and is_fixed(rule.ops)
+end
+
+-- ---- holes of a template: each made of the text of one capture ----
+
+-- The only capture in a tree of arithmetic; nil for one with several, with variables, lookups or ranks.
+local function only_name(node, p)
+  local name, one = nil, true
+  arith.names(node, function(other, use)
+    one = one and use == nil and (name == nil or name == other)
+    name = other
+  end)
+  return one and name and p.by_name[name]
+end
+
+-- The capture that a hole is made of, and the arithmetic on it, if any.
+local function capture_of(part, p)
+  if not part.node then return part.capture or pattern.star(p, part.star) end
+  local k = only_name(part.node, p)
+  if part.node.name then return k end
+  return k and p.captures[k].kind == "i" and k or nil, part.node
+end
+
+-- What texts of integers come to under one piece of arithmetic ("": as they are), shared by all rules that have it.
+local function known_of(state, text)
+  state.known[text] = state.known[text] or {}
+  return state.known[text]
+end
+
+-- Remembers what an integer comes to; false where the long way has to say what is wrong with it.
+local function learn(hole, text)
+  local value = pattern.to_integer(text)
+  if value and hole.node then value = arith.evaluate(hole.node, { get = function() return value end }) end
+  if math.type(value) ~= "integer" or value < 0 then return false end
+  local made = format("%d", value)
+  hole.known[text] = made
+  return made
+end
+
+-- The holes in order, then the integers that are in none: they are to be looked at, too. How many are holes.
+local function holes_of(state, p, template)
+  local holes, seen = {}, {}
+  for i, part in ipairs(template and template.holes or {}) do
+    local k, node = capture_of(part, p)
+    if not k then return nil end
+    local integer = p.captures[k].kind == "i"
+    holes[i] = { capture = k, node = node, known = integer and known_of(state, node and part.text or "") }
+    seen[k] = true
+  end
+  local n = #holes
+  for k, capture in ipairs(p.captures) do
+    if capture.kind == "i" and not seen[k] then holes[#holes + 1] = { capture = k, known = known_of(state, "") } end
+  end
+  return holes, n
+end
+
+-- ---- names ----
+
+-- The texts before and after the only one of a list that is none.
+local function around(first, last)
+  return type(first) == "string" and first or "", type(last) == "string" and last or ""
+end
+
+-- One integer, in one hole: nearly all rules of large files.
+local function rename_by_one(p, template, hole)
+  local known, elements, parts = hole.known, p.elements, template.parts
+  local before, after = around(parts[1], parts[#parts])
+  local head, tail = around(elements[1].text, elements[#elements].text)
+  local first, last = #head, #tail
+  return function(key)
+    local stop = #key - last
+    if sub(key, stop + 1) ~= tail or sub(key, 1, first) ~= head then return nil end
+    local text = sub(key, first + 1, stop)
+    local made = known[text]
+    if not made then
+      if not match(text, "^%d+$") then return nil end
+      made = learn(hole, text)
+    end
+    return made and before .. made .. after
+  end
+end
+
+local function rename_by_several(p, template, holes, n)
+  local fast, texts = p.fast, {}
+  return function(key)
+    local a, b, c = match(key, fast)
+    if not a then return nil end
+    for i = 1, #holes do
+      local hole = holes[i]
+      local text = hole.capture == 1 and a or hole.capture == 2 and b or c
+      if hole.known then text = hole.known[text] or learn(hole, text) end
+      if not text then return false end
+      texts[i] = text
+    end
+    return template and format(template.format, unpack(texts, 1, n)) or key
+  end
+end
+
+---A function from a key to the name that the rule of a matcher gives it, nil where the pattern does not take the key,
+---false where the long way has to look. nil if the rule is not for the short way.
+---@param state table the plan in the making
+---@param m table
+---@param literal table? keys that are not for the short way
+---@return (fun(key: string): string|false|nil)?
+function M.renamer(state, m, literal)
+  local p = m.pattern
+  if not (p and p.fast and is_plain(m.rule)) then return nil end
+  local template = m.rule.to and m.rule.to[1]
+  local holes, n = holes_of(state, p, template)
+  if not holes then return nil end
+  local one = #p.captures == 1 and n == 1 and holes[1].known
+  local rename = one and rename_by_one(p, template, holes[1]) or rename_by_several(p, template, holes, n)
+  if not literal then return rename end
+  return function(key) return literal[key] == nil and rename(key) end
+end
+
+-- ---- operations ----
+
+local function child(t, key)
+  local found = t[key]
+  if not found then
+    found = {}
+    t[key] = found
+  end
+  return found
+end
+
+-- What the operations of a rule come to for one dtype and shape: found once. false: they cannot be done.
+local function recipe_of(state, rule, shape, dtype)
+  local at = child(child(state.recipes, rule), dtype)
+  for i = 1, #shape do at = child(at, shape[i]) end
+  if at.recipe == nil then at.recipe = build.recipe(rule, shape, dtype) or false end
+  return at.recipe
+end
+
+local function node_of(op, rule, of)
+  if #op == 2 then return { op[1], op[2], rule = rule.id, of = of } end
+  if #op == 3 then return { op[1], op[2], op[3], rule = rule.id, of = of } end
+  return table.move(op, 1, #op, 1, { rule = rule.id, of = of })
+end
+
+---Does the operations of a rule to an entry, where it stands; false: they are for the long way.
+---@return boolean
+function M.operate(state, rule, entry)
+  if state.tying or not (entry.shape and entry.dtype) then return false end
+  local recipe = recipe_of(state, rule, entry.shape, entry.dtype)
+  if not recipe then return false end
+  local expr = entry.expr
+  for i = 1, #recipe do expr = node_of(recipe[i], rule, expr) end
+  entry.expr, entry.shape, entry.dtype = expr, recipe.shape, recipe.dtype
+  if recipe.text ~= "" then entry.ops = entry.ops == "" and recipe.text or entry.ops .. " | " .. recipe.text end
+  return true
+end
+
+return M
