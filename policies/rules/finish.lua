@@ -139,7 +139,9 @@ local function look_through(state, plan)
   local sources, targets, used, at, none = state.sources, state.targets, {}, 1, state.no_rules
   for _, item in ipairs(plan.dropped) do used[item.from] = true end
   for _, check in ipairs(plan.checks) do used[check.a], used[check.b] = true, true end
-  for _, output in ipairs(plan.outputs) do
+  local outputs = plan.outputs
+  for i = 1, #outputs do
+    local output = outputs[i]
     if output.rules == none then plan.passed[#plan.passed + 1] = output.from end
     if not targets or targets[output.to] then
       local list, source = output.sources, sources[at]

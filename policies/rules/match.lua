@@ -127,29 +127,30 @@ local function may_match(m, skeleton)
   return m.rule.kind == "map" or skeleton:find(m.rule.chunk, 1, true) ~= nil
 end
 
--- The short ways of the first of a list, up to one that has none. `certain`: what they take is of this skeleton.
-local function add_quick(cache, list, skeleton)
-  list.quick, list.certain = {}, true
-  for i, m in ipairs(list) do
-    local rename = quick.renamer(cache.state, m, cache.literal)
-    if not rename then return end
-    list.quick[i], list.certain = rename, list.certain and pattern.skeleton(m.pattern) == skeleton
-  end
-end
-
 local function never() return nil end
 
 local NOWHERE = { first = never }
 
--- Those that may take keys of one skeleton, in order. `first`: a short way that needs no skeleton; `following`: the list
--- of the key that came last after one of this.
+-- The short way of a list, that of its first matchers up to one that has none. `first`: it, if what it takes is of this
+-- skeleton in any case, so that it can be tried before the skeleton of a key is made.
+local function set_quick(cache, list, skeleton)
+  local ways, certain = {}, true
+  for i, m in ipairs(list) do
+    ways[i] = quick.renamer(cache.state, m, cache.literal)
+    if not ways[i] then break end
+    certain = certain and pattern.skeleton(m.pattern) == skeleton
+  end
+  list.quick = quick.first_of(ways)
+  list.first = certain and list.quick or never
+end
+
+-- Those that may take keys of one skeleton, in order. `following`: the list of the key that came last after one of this.
 local function new_list(cache, skeleton)
   local list = { following = NOWHERE }
   for _, m in ipairs(cache.stage.open) do
     if may_match(m, skeleton) then list[#list + 1] = m end
   end
-  add_quick(cache, list, skeleton)
-  list.first = list.certain and list.quick[1] or never
+  set_quick(cache, list, skeleton)
   return list
 end
 
@@ -165,41 +166,24 @@ end
 
 ---What is remembered from key to key of a stage.
 function M.cache(state, stage)
-  return { state = state, stage = stage, lists = {}, last = { following = NOWHERE }, find_quick = M.find_quick,
+  return { state = state, stage = stage, lists = {}, last = { following = NOWHERE },
     literal = next(stage.literal) ~= nil and stage.literal or nil }
 end
 
-local function try_quick(list, key)
-  for i, rename in ipairs(list.quick) do
-    local name = rename(key)
-    if name then return list[i], name end
-    if name == false then return nil end
-  end
-  return nil
-end
-
--- Another one of the list that was tried, or of the list of the key.
-local function find_other(cache, list, key)
-  local m, name
-  if list.certain then m, name = try_quick(list, key) end
-  if not m then
-    list = open_matchers(cache, key)
-    m, name = try_quick(list, key)
-  end
-  cache.last.following = list
-  cache.last = list
-  return m, name
-end
-
----The short way: the matcher that takes a key, and the name that it gives; nil: the long way has to look. Keys of one
----layer come in the order of those of the layer before: what took the key behind the last one then is tried first.
----@return table? matcher, string? name
+---The short way: the name that a rule gives to a key, and its matcher; nil: the long way has to look. Keys of one layer come
+---in the order of those of the layer before: what took the key behind the last one then is tried first.
+---@return string|false|nil name, table? matcher
 function M.find_quick(cache, key)
-  local list = cache.last.following
-  local name = list.first(key)
-  if not name then return find_other(cache, list, key) end
+  local last = cache.last
+  local list = last.following
+  local name, m = list.first(key)
+  if not name then
+    list = open_matchers(cache, key)
+    last.following = list
+    name, m = list.quick(key)
+  end
   cache.last = list
-  return list[1], name
+  return name, m
 end
 
 local NONE = {}

@@ -17,6 +17,8 @@ local variables = require "policies.rules.vars"
 
 local M = {}
 
+local find_quick, operate = match.find_quick, quick.operate
+
 -- ---- the state ----
 
 local function problem(state, rule, key, format, ...)
@@ -294,9 +296,9 @@ end
 
 -- The short way: at once what the entry becomes. false: it is for the long way.
 local function take_quick(state, cache, entry)
-  local m, name = cache.find_quick(cache, entry.to)
+  local name, m = find_quick(cache, entry.to)
   local rule = m and m.rule
-  if not rule or (rule.ops[1] and not quick.operate(state, rule, entry)) then return false end
+  if not rule or (rule.ops[1] and not operate(state, rule, entry)) then return false end
   local after = state.after[entry.rules]
   entry.to, entry.rule, entry.rules = name, rule, after and after[rule] or with_rule(state, entry.rules, rule)
   return true

@@ -85,7 +85,8 @@ local function around(first, last)
 end
 
 -- One integer, in one hole: nearly all rules of large files.
-local function rename_by_one(p, template, hole)
+local function rename_by_one(m, template, hole)
+  local p = m.pattern
   local known, elements, parts = hole.known, p.elements, template.parts
   local before, after = around(parts[1], parts[#parts])
   local head, tail = around(elements[1].text, elements[#elements].text)
@@ -99,12 +100,13 @@ local function rename_by_one(p, template, hole)
       if not match(text, "^%d+$") then return nil end
       made = learn(hole, text)
     end
-    return made and before .. made .. after
+    if not made then return made end
+    return before .. made .. after, m
   end
 end
 
-local function rename_by_several(p, template, holes, n)
-  local fast, texts = p.fast, {}
+local function rename_by_several(m, template, holes, n)
+  local fast, texts = m.pattern.fast, {}
   return function(key)
     local a, b, c = match(key, fast)
     if not a then return nil end
@@ -115,16 +117,16 @@ local function rename_by_several(p, template, holes, n)
       if not text then return false end
       texts[i] = text
     end
-    return template and format(template.format, unpack(texts, 1, n)) or key
+    return template and format(template.format, unpack(texts, 1, n)) or key, m
   end
 end
 
----A function from a key to the name that the rule of a matcher gives it, nil where the pattern does not take the key,
----false where the long way has to look. nil if the rule is not for the short way.
+---A function from a key to the name that the rule of a matcher gives it, and the matcher; nil where the pattern does not
+---take the key, false where the long way has to look. nil if the rule is not for the short way.
 ---@param state table the plan in the making
 ---@param m table
 ---@param literal table? keys that are not for the short way
----@return (fun(key: string): string|false|nil)?
+---@return (fun(key: string): string|false|nil, table?)?
 function M.renamer(state, m, literal)
   local p = m.pattern
   if not (p and p.fast and is_plain(m.rule)) then return nil end
@@ -132,9 +134,26 @@ function M.renamer(state, m, literal)
   local holes, n = holes_of(state, p, template)
   if not holes then return nil end
   local one = #p.captures == 1 and n == 1 and holes[1].known
-  local rename = one and rename_by_one(p, template, holes[1]) or rename_by_several(p, template, holes, n)
+  local rename = one and rename_by_one(m, template, holes[1]) or rename_by_several(m, template, holes, n)
   if not literal then return rename end
-  return function(key) return literal[key] == nil and rename(key) end
+  return function(key)
+    if literal[key] then return false end
+    return rename(key)
+  end
+end
+
+---The first of several that gives a name.
+---@param list (fun(key: string): string|false|nil, table?)[]
+---@return fun(key: string): string|false|nil, table?
+function M.first_of(list)
+  if #list == 1 then return list[1] end
+  return function(key)
+    for i = 1, #list do
+      local name, m = list[i](key)
+      if name ~= nil then return name, m end
+    end
+    return nil
+  end
 end
 
 -- ---- operations ----
@@ -151,7 +170,7 @@ end
 -- What the operations of a rule come to for one dtype and shape: found once. false: they cannot be done.
 local function recipe_of(state, rule, shape, dtype)
   local at = child(child(state.recipes, rule), dtype)
-  for i = 1, #shape do at = child(at, shape[i]) end
+  for i = 1, #shape do at = at[shape[i]] or child(at, shape[i]) end
   if at.recipe == nil then at.recipe = build.recipe(rule, shape, dtype) or false end
   return at.recipe
 end
