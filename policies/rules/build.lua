@@ -105,12 +105,12 @@ function M.chain(state, rule, list, entry, first, n)
   return { entry }, texts
 end
 
----What fixed operations of a rule come to for a tensor of that shape and dtype: those that are done (of integers not
+---What filled operations of a rule come to for a tensor of that shape and dtype: those that are done (of integers not
 ---all are), their text, and what comes out. nil: they cannot be done.
 ---@return table?
-function M.recipe(rule, shape, dtype)
+function M.recipe(rule, list, shape, dtype)
   local out, texts, entry = {}, {}, { expr = "", shape = shape, dtype = dtype }
-  for _, op in ipairs(rule.ops) do
+  for _, op in ipairs(list) do
     if not is_exempt(rule, op, entry) then
       note(texts, op)
       out[#out + 1] = op

@@ -17,7 +17,7 @@ end
 
 local function fits_vars(state, rule, vars)
   for name, wanted in pairs(vars) do -- all must hold: the order decides nothing
-    local value, why = state.env.get(name)
+    local value, why = state.var_env.get(name)
     if value == nil then
       state.once(rule, "when: " .. why)
       return false
@@ -144,7 +144,7 @@ local function set_quick(cache, list, skeleton)
   list.first = certain and list.quick or never
 end
 
--- Those that may take keys of one skeleton, in order. `following`: the list of the key that came last after one of this.
+-- Those that may take keys of one skeleton, in order. `following`: the list of the key that last came after one of it.
 local function new_list(cache, skeleton)
   local list = { following = NOWHERE }
   for _, m in ipairs(cache.stage.open) do
@@ -170,8 +170,8 @@ function M.cache(state, stage)
     literal = next(stage.literal) ~= nil and stage.literal or nil }
 end
 
----The short way: the name that a rule gives to a key, and its matcher; nil: the long way has to look. Keys of one layer come
----in the order of those of the layer before: what took the key behind the last one then is tried first.
+---The short way: the name that a rule gives to a key, and its matcher; nil: the long way has to look. Keys of one layer
+---come in the order of those of the layer before: what took the key behind the last one then is tried first.
 ---@return string|false|nil name, table? matcher
 function M.find_quick(cache, key)
   local last = cache.last

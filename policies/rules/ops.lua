@@ -153,7 +153,7 @@ local function prepare_rest(op, out)
 end
 
 local function prepare_arguments(kind, op, out)
-  local at, optional = 1, false
+  local at, optional, left_out = 1, false, nil
   for letter in kind.arguments:gmatch(".") do
     if letter == "?" then
       optional = true
@@ -164,6 +164,8 @@ local function prepare_arguments(kind, op, out)
       local value, why = op[at], nil
       if value ~= nil or not optional then value, why = PREPARE[letter](value) end
       if value == nil and why then return ("argument %d: %s"):format(at - 1, why) end
+      if value ~= nil and left_out then return ("argument %d is left out, but not %d"):format(left_out, at - 1) end
+      if value == nil then left_out = left_out or at - 1 end
       out[at] = value
     end
   end

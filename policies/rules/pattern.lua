@@ -115,7 +115,7 @@ local function fast_piece(element, following)
   return not following and "(.+)" or nil
 end
 
-local FAST = 3 -- captures
+local FAST = 6 -- captures
 
 local function set_fast(p)
   local out = { "^" }
@@ -302,11 +302,12 @@ function M.capture(p, key)
     local found = M.match(p, key)
     return found and M.values(p, found)
   end
-  local a, b, c = key:match(p.fast)
-  if not a then return nil end
   local values = {}
-  local ok = set_value(p, values, 1, a) and (b == nil or set_value(p, values, 2, b))
-    and (c == nil or set_value(p, values, 3, c))
+  local a, b, c, d, e, f = key:match(p.fast)
+  if not a or not set_value(p, values, 1, a) then return nil end
+  local ok = (b == nil or set_value(p, values, 2, b)) and (c == nil or set_value(p, values, 3, c))
+    and (d == nil or set_value(p, values, 4, d)) and (e == nil or set_value(p, values, 5, e))
+    and (f == nil or set_value(p, values, 6, f))
   return ok and values or nil
 end
 

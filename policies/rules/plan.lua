@@ -70,11 +70,12 @@ end
 local function new_state(compiled, sources, options)
   local state = { compiled = compiled, options = options, sources = sources, problems = {}, fired = {}, dropped = {},
     checks = {}, var_values = {}, ranks = {}, said = {}, no_rules = {}, after = {}, known = {}, recipes = {},
-    views = {} }
+    views = {}, ops = {} }
   state.env = variables.environment(state, function(rule, name, value)
     if not rule then return nil, "rank has no meaning here" end
     return rank(state, rule, name, value)
   end)
+  state.var_env = variables.own_environment(state)
   function state.problem(rule, key, format, ...) return problem(state, rule, key, format, ...) end
   function state.fire(rule, entry) return fire(state, rule, entry) end
   function state.once(rule, message)

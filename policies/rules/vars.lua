@@ -67,13 +67,13 @@ local function find(state, var, name)
   local given = state.options.vars and state.options.vars[name]
   if given ~= nil then return plain(given) end
   if var.value ~= nil then return plain(var.value) end
-  if var.node then return arith.evaluate(var.node, state.env) end
+  if var.node then return arith.evaluate(var.node, state.var_env) end
   local value, why = from_outside(state, var), nil
   if value ~= nil then return plain(value) end
   if var.dim then value, why = size_of(state, var, name) end
   if value == nil and var.count then value = count(state, var.count) end
   if value ~= nil then return value end
-  if var.default_node then return arith.evaluate(var.default_node, state.env) end
+  if var.default_node then return arith.evaluate(var.default_node, state.var_env) end
   if var.default ~= nil then return plain(var.default) end
   if why then return nil, why end
   return missing(var, name)
@@ -94,6 +94,13 @@ function M.get(state, name)
     state.var_values[name] = known
   end
   return known.value, known.why
+end
+
+---The environment of variables, and of operations that only they are in.
+---@return ckpt.rules.Env
+function M.own_environment(state)
+  return { get = function(name) return M.get(state, name) end, lookup = state.env.lookup,
+    rank = function() return nil, "rank has no meaning here" end }
 end
 
 ---The environment of templates and operations: captures, then variables. `values` and `rule` are set for each key.
