@@ -1,6 +1,6 @@
 -- quick.lua: the short way for rules that give one key another name and do to it what is the same for each key: without
--- captures as values and without an environment for each key. It decides nothing by itself: what it does not do it leaves
--- to the long way, which does it, or says what is wrong. Both come to the same (tests/lua/rules_property_spec.lua).
+-- captures as values and without an environment for each key. It decides nothing by itself: what it does not do it
+-- leaves to the long way, which does it, or says what is wrong. Both come to the same (rules_property_spec.lua).
 local arith = require "policies.rules.arith"
 local build = require "policies.rules.build"
 local operations = require "policies.rules.ops"
@@ -58,8 +58,8 @@ local function capture_of(part, p)
   return name and p.by_name[name], not part.node.name and name or nil
 end
 
--- What texts come to under one piece of arithmetic on one capture, shared by all rules that have it; integers as they are
--- come to themselves. nil: any text is as it is.
+-- What texts come to under one piece of arithmetic on one capture, shared by all rules that have it; integers as they
+-- are come to themselves. nil: any text is as it is.
 local function known_of(state, kind, name, part)
   if kind ~= "i" and not name then return nil end
   local key = name and ("%s %s %s"):format(kind, name, part.text) or "i"

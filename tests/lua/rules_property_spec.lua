@@ -2,7 +2,7 @@
 -- ever, and straight: each key is held against each pattern in turn, by the general matcher, without skeletons, tables of
 -- whole keys, the order of earlier keys, short ways, or results that are remembered. Both plans are the same in every field.
 --
--- RULES_RUNS says how many (2,000 unless it is set, 300 under a sanitizer), RULES_SEED from which seed on (1). A failure
+-- RULES_RUNS says how many (600 unless it is set, 150 under a sanitizer), RULES_SEED from which seed on (1). A failure
 -- names its seed.
 local ckpt = require "ckpt"
 local gate = require "support.gate"
@@ -11,7 +11,7 @@ local quick = require "policies.rules.quick"
 local random_rules = require "support.random_rules"
 local rules = require "policies.rules"
 
-local RUNS = math.tointeger(os.getenv "RULES_RUNS" or os.getenv "SANITIZED" == "1" and "300" or "2000")
+local RUNS = math.tointeger(os.getenv "RULES_RUNS" or os.getenv "SANITIZED" == "1" and "150" or "600")
 local SEED = math.tointeger(os.getenv "RULES_SEED" or "1")
 
 -- ---- plans as text ----
