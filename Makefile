@@ -41,7 +41,7 @@ HEADERS  := runtime/include/ckpt/ckpt.h bindings/include/ckpt/checkpointer.h
 .SUFFIXES:
 .PHONY: all help deps run test test-c test-lua test-e2e check-graphs check-big check-keeping lint format asan check-asan \
         tsan check-tsan install uninstall check-install print-installed test-units bench bench-align clean \
-        fuzz fuzzers fuzz-asan fuzz-msan fuzz-cov check-corpus fuzz-coverage check-splice check-flips
+        fuzz fuzzers fuzz-asan fuzz-msan fuzz-cov check-corpus fuzz-coverage check-splice check-flips check-crash
 
 all: $(B)/libckpt.a $(B)/$(SONAME) $(B)/libckpt.so $(B)/ckpt.so $(B)/ckpt $(B)/trainer $(B)/graphs
 
@@ -58,6 +58,7 @@ help:
 	@echo 'make fuzz          every fuzz target for TIME=60 seconds; TARGETS="fuzz_pickle ..." chooses, KEEP=1 keeps what was learnt'
 	@echo 'make check-corpus  seeds and corpus once through every target, under ASan+UBSan and MSan; fuzz-coverage measures it'
 	@echo 'make check-splice  seeds cut and overwritten at every byte, LOADS=100000 of them; check-flips: every bit of a file'
+	@echo 'make check-crash   killed before every call, every error at every call, full disks, names swapped by an attacker'
 	@echo 'make tsan          everything under ThreadSanitizer in build/tsan; make check-tsan tests what uses threads'
 	@echo 'make install       into prefix ($(prefix)), below DESTDIR; uninstall takes it away; check-install tests both'
 	@echo 'make bench         ours beside PyTorch and the raw limits of the machine; BENCH_PYTHON=..., BENCH_ARGS=--help'
@@ -218,6 +219,14 @@ tsan:
 
 check-tsan: tsan
 	@SANITIZE='$(TSAN)' bash tests/threads.sh $(B)/tsan $(THREADS)
+
+# Kills, faults, full disks and attackers on the real kernel (tests/crash): T1, T2, T3, T13.
+check-crash: $(B)/crash
+	@$(MAKE) --no-print-directory B=$(B)/asan SANITIZE='$(ASAN)' $(B)/asan/crash
+	@B=$(abspath $(B)) bash tests/crash/run.sh kill.sh strace.sh errors.sh errors_asan.sh full.sh symlinks.sh
+
+$(B)/crash: $(patsubst %.c,$(B)/obj/%.o,$(wildcard tests/crash/*.c)) $(B)/libckpt.a
+	$(CC) $(SANITIZE) $(LDFLAGS) -o $@ $^ $(LUA_LIBS) $(LIBS)
 
 # Ours, PyTorch and the machine, alternating (tests/bench/README.md). BENCH_MB: size of the VGG16; BENCH_RUNS: of each row.
 BENCH_PYTHON ?= /usr/bin/python3

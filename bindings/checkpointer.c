@@ -88,9 +88,23 @@ static ckpt_status open_policy(ckpt_checkpointer *cp, const ckpt_checkpointer_op
 
 /* ---- opening ---- */
 
+static const char *option(const ckpt_checkpointer *cp, const char *key) {
+  for (size_t i = 0; i < cp->option_names.n; i++)
+    if (strcmp(cp->option_names.items[i], key) == 0) return cp->option_values.items[i];
+  return NULL;
+}
+
+static bool is_allowed(const ckpt_checkpointer *cp, const char *key) {
+  const char *text = option(cp, key);
+  return text != NULL && strcmp(text, "true") == 0;
+}
+
 /* Only rank 0 writes; the others read what is there, and there may be nothing yet. */
 static ckpt_status open_directory(ckpt_checkpointer *cp, ckpt_error *err) {
-  if (cp->rank == 0) return ckpt_dir_open(&cp->dir, cp->path, true, true, cp->io, err);
+  if (cp->rank == 0) {
+    CKPT_TRY(ckpt_dir_open(&cp->dir, cp->path, true, true, cp->io, err));
+    return is_allowed(cp, "foreign_dir") ? CKPT_OK : ckpt_dir_check_owner(cp->dir, err);
+  }
   ckpt_status st = ckpt_dir_open(&cp->dir, cp->path, false, false, cp->io, err);
   return st == CKPT_E_NOTFOUND ? CKPT_OK : st;
 }
@@ -120,7 +134,9 @@ static ckpt_status open_run(ckpt_checkpointer *cp, const ckpt_checkpointer_optio
   for (size_t i = 0; o->set != NULL && o->set[i] != NULL; i++) CKPT_TRY(set_pair(cp, o->set[i], err));
   CKPT_TRY(open_policy(cp, o, err));
   if (o->simulate) return ckpt_model_new(&cp->model, cp->path, o->simulate_bytes, err);
-  return open_directory(cp, err);
+  CKPT_TRY(open_directory(cp, err));
+  if (cp->rank == 0) ckpt_recover(cp);
+  return CKPT_OK;
 }
 
 ckpt_status ckpt_checkpointer_open(ckpt_checkpointer **out, const ckpt_checkpointer_options *options, ckpt_error *err) {
@@ -220,12 +236,6 @@ void ckpt_begin_epoch(ckpt_checkpointer *cp, int64_t epoch) {
     cp->metric_epochs[kept++] = epoch;
   }
   cp->n_metrics = kept;
-}
-
-static const char *option(const ckpt_checkpointer *cp, const char *key) {
-  for (size_t i = 0; i < cp->option_names.n; i++)
-    if (strcmp(cp->option_names.items[i], key) == 0) return cp->option_values.items[i];
-  return NULL;
 }
 
 /* A name in maps/ has no suffix. */

@@ -14,6 +14,7 @@
  *   run_trust.c     what becomes of a policy that fails
  *   run_model.c     a run's directory in memory, for saves that are only played
  *   run_prune.c     removing what no pool wants, pins
+ *   run_recover.c   aliases that are gone, checkpoints that are not valid
  */
 #ifndef CKPT_RUN_H
 #define CKPT_RUN_H
@@ -247,6 +248,10 @@ ckpt_status ckpt_plan_candidates(ckpt_candidates *out, ckpt_checkpointer *cp, ck
 ckpt_status ckpt_plan_load(ckpt_load_plan *out, ckpt_checkpointer *cp, const ckpt_checkpoint *source, const char *file,
                            const char *path, const char *mode, ckpt_error *err);
 ckpt_status ckpt_plan_save(ckpt_save_plan *out, ckpt_checkpointer *cp, bool best, ckpt_error *err);
+
+/* What is saved where the policy cannot say: all of it, as model_epoch<N>.pth and model_latest.pth. Nothing is retired.
+ */
+ckpt_status ckpt_plan_without_policy(ckpt_save_plan *plan, const ckpt_checkpointer *cp, ckpt_error *err);
 void ckpt_candidates_free(ckpt_candidates *c);
 void ckpt_load_plan_free(ckpt_load_plan *p);
 void ckpt_save_plan_free(ckpt_save_plan *p);
@@ -310,6 +315,17 @@ ckpt_status ckpt_spare_pinned(ckpt_checkpointer *cp, ckpt_save_plan *plan, ckpt_
  */
 ckpt_status ckpt_prune(ckpt_save_plan *plan, char **spared, ckpt_checkpointer *cp, bool act, ckpt_error *err);
 
+/* CKPT_OK if the file of that directory opens and all of its checksums hold. */
+ckpt_status ckpt_verify_in(ckpt_dir *dir, const char *name, ckpt_error *err);
+
+/* ---- mending (run_recover.c): what is done, or cannot be, is logged ---- */
+
+/* When a run is opened: a mending that was interrupted; missing aliases of the last save and the last best. */
+void ckpt_recover(ckpt_checkpointer *cp);
+
+/* Files of the run's directory that are not valid, while another one was loaded: set aside as NAME.corrupt. */
+void ckpt_recover_invalid(ckpt_checkpointer *cp, const ckpt_strings *files);
+
 /* Enters a pin, or its end, into the ledger of the run's directory, which another process may be using. */
 ckpt_status ckpt_pin(ckpt_checkpointer *cp, const char *file, bool pinned, ckpt_error *err);
 
@@ -321,8 +337,8 @@ typedef struct ckpt_save_job {
   ckpt_document *doc; /* NULL: the plan reuses a file */
   ckpt_ledger_entry entry;
   char event[8];
-  bool written;  /* the document is published */
-  bool keep_all; /* a save before it failed, that its plan counted on: nothing is retired */
+  bool keep_all;    /* a save before it failed, that its plan counted on: nothing is retired */
+  ckpt_error stays; /* why a file that was to go could not be removed; status CKPT_OK: all went */
 } ckpt_save_job;
 
 /* Publishes the document, moves the aliases, enters the line, retires: in this order. */
@@ -334,6 +350,9 @@ ckpt_status ckpt_save_document(ckpt_document **out, const ckpt_checkpointer *cp,
 
 /* What was saved becomes the trainer's to ask for (its log lines, ckpt_checkpointer.done); takes the plan. */
 ckpt_status ckpt_save_done(ckpt_checkpointer *cp, ckpt_save_plan *plan, ckpt_error *err);
+
+/* The same of a save on the disk; what it could not remove is a warning. */
+ckpt_status ckpt_save_job_done(ckpt_checkpointer *cp, ckpt_save_job *job, ckpt_error *err);
 
 /* ---- saves in a thread (run_async.c) ---- */
 
@@ -401,9 +420,9 @@ ckpt_status ckpt_model_do(ckpt_model *model, const ckpt_save_plan *plan, const c
 
 /* ---- finding out, without doing (for `ckpt plan`) ---- */
 
-/* Opens the candidates in order; *source is NULL for scratch. Each refused one is logged. Free *path and, with a
- * source, chosen->file. */
-ckpt_status ckpt_choose_source(ckpt_checkpoint **source, char **path, ckpt_candidate *chosen, ckpt_checkpointer *cp,
-                               ckpt_error *err);
+/* Opens the candidates in order; *source is NULL for scratch. Each refused one is logged, and those of the run's
+ * directory that are not valid are added to `invalid`. Free *path and, with a source, chosen->file. */
+ckpt_status ckpt_choose_source(ckpt_checkpoint **source, char **path, ckpt_candidate *chosen, ckpt_strings *invalid,
+                               ckpt_checkpointer *cp, ckpt_error *err);
 
 #endif

@@ -233,9 +233,11 @@ static node *take_done(struct ckpt_async *a, bool all) {
 
 /* What the plan of a save that failed had set stays: later saves were planned on it, and it may have changed since. */
 static ckpt_status tell(ckpt_checkpointer *cp, node *n, ckpt_error *err) {
-  if (n->st == CKPT_OK) return ckpt_save_done(cp, &n->job.plan, err);
-  return ckpt_fail(err, n->st, n->err.position, "the save of epoch %lld that was under way: %s",
-                   (long long)n->job.entry.epoch, n->err.message);
+  if (n->st == CKPT_OK) return ckpt_save_job_done(cp, &n->job, err);
+  ckpt_fail(err, n->st, n->err.position, "the save of epoch %lld that was under way: %s", (long long)n->job.entry.epoch,
+            n->err.message);
+  if (err != NULL) err->sys = n->err.sys;
+  return n->st;
 }
 
 /* Nothing is under way: the directory itself is the truth again. */

@@ -10,18 +10,24 @@
 
 /* ---- candidates ---- */
 
+static bool is_path(const ckpt_checkpointer *cp, const char *file) {
+  return strchr(file, '/') != NULL || (cp->weights != NULL && strcmp(file, cp->weights) == 0);
+}
+
 static char *candidate_path(const ckpt_checkpointer *cp, const char *file) {
-  bool is_path = strchr(file, '/') != NULL || (cp->weights != NULL && strcmp(file, cp->weights) == 0);
-  if (is_path) return strdup(file);
+  if (is_path(cp, file)) return strdup(file);
   size_t n = strlen(cp->path) + strlen(file) + 2;
   char *path = malloc(n);
   if (path != NULL) snprintf(path, n, "%s/%s", cp->path, file);
   return path;
 }
 
-static ckpt_status open_whole(ckpt_checkpoint **source, const char *path, ckpt_error *err) {
+/* A name of the run's directory by its descriptor: what the path leads to meanwhile may be another directory. */
+static ckpt_status open_whole(ckpt_checkpoint **source, const ckpt_checkpointer *run, const char *file,
+                              const char *path, ckpt_error *err) {
   ckpt_checkpoint *cp = NULL;
-  CKPT_TRY(ckpt_checkpoint_open(&cp, path, NULL, err));
+  bool here = run->dir != NULL && !is_path(run, file);
+  CKPT_TRY(here ? ckpt_checkpoint_open_in(&cp, run->dir, file, NULL, err) : ckpt_checkpoint_open(&cp, path, NULL, err));
   ckpt_status st = ckpt_checkpoint_verify_to_read(cp, err);
   if (st == CKPT_OK) {
     *source = cp;
@@ -35,7 +41,7 @@ static ckpt_status try_candidate(ckpt_checkpoint **source, char **path, const ck
                                  const ckpt_candidate *c, ckpt_error *err) {
   char *p = candidate_path(cp, c->file);
   if (p == NULL) return ckpt_fail_nomem(err, strlen(c->file) + strlen(cp->path) + 2);
-  ckpt_status st = open_whole(source, p, err);
+  ckpt_status st = open_whole(source, cp, c->file, p, err);
   if (st == CKPT_OK)
     *path = p;
   else
@@ -43,8 +49,14 @@ static ckpt_status try_candidate(ckpt_checkpoint **source, char **path, const ck
   return st;
 }
 
-static ckpt_status choose(ckpt_checkpoint **source, char **path, ckpt_candidate *chosen, ckpt_checkpointer *cp,
-                          const ckpt_candidates *list, ckpt_error *err) {
+/* A file of the run's own that is broken; what cannot be read, is too large or of a newer kind may well be whole. */
+static ckpt_status note_invalid(ckpt_strings *invalid, const ckpt_candidate *c, ckpt_status st, ckpt_error *err) {
+  bool broken = (st == CKPT_E_CORRUPT || st == CKPT_E_FORMAT) && c->resume && ckpt_name_check(c->file, NULL) == CKPT_OK;
+  return broken ? ckpt_strings_add(invalid, c->file, strlen(c->file), err) : CKPT_OK;
+}
+
+static ckpt_status choose(ckpt_checkpoint **source, char **path, ckpt_candidate *chosen, ckpt_strings *invalid,
+                          ckpt_checkpointer *cp, const ckpt_candidates *list, ckpt_error *err) {
   ckpt_error first = {0};
   for (size_t i = 0; i < list->n; i++) {
     ckpt_error here = {0};
@@ -57,6 +69,7 @@ static ckpt_status choose(ckpt_checkpoint **source, char **path, ckpt_candidate 
     if (i == 0) first = here;
     if (!list->items[i].must && st != CKPT_E_NOMEM) {
       ckpt_log(cp, CKPT_LOG_WARNING, "%s", here.message);
+      CKPT_TRY(note_invalid(invalid, &list->items[i], st, err));
       continue;
     }
     if (err != NULL) *err = here;
@@ -67,13 +80,13 @@ static ckpt_status choose(ckpt_checkpoint **source, char **path, ckpt_candidate 
   return first.status; /* starting over beside checkpoints that cannot be read would be the wrong kind of help */
 }
 
-ckpt_status ckpt_choose_source(ckpt_checkpoint **source, char **path, ckpt_candidate *chosen, ckpt_checkpointer *cp,
-                               ckpt_error *err) {
+ckpt_status ckpt_choose_source(ckpt_checkpoint **source, char **path, ckpt_candidate *chosen, ckpt_strings *invalid,
+                               ckpt_checkpointer *cp, ckpt_error *err) {
   ckpt_candidates list = {0};
   *source = NULL;
   *path = NULL;
   CKPT_TRY(ckpt_plan_candidates(&list, cp, err));
-  ckpt_status st = choose(source, path, chosen, cp, &list, err);
+  ckpt_status st = choose(source, path, chosen, invalid, cp, &list, err);
   if (st == CKPT_OK && *source != NULL && (chosen->file = strdup(chosen->file)) == NULL) st = ckpt_fail_nomem(err, 64);
   ckpt_candidates_free(&list);
   return st;
@@ -144,11 +157,14 @@ ckpt_status ckpt_load_run(ckpt_load_record **out, ckpt_checkpointer *cp, bool dr
   ckpt_error here = {0};
   ckpt_checkpoint *source = NULL;
   ckpt_candidate chosen = {0};
+  ckpt_strings invalid = {0};
   char *path = NULL;
   *out = NULL;
   CKPT_TRY(ckpt_async_reap(cp, true, err));
-  ckpt_status st = ckpt_choose_source(&source, &path, &chosen, cp, &here);
+  ckpt_status st = ckpt_choose_source(&source, &path, &chosen, &invalid, cp, &here);
   if (st == CKPT_OK) st = load_source(out, cp, source, &chosen, &path, dry, &here);
+  if (st == CKPT_OK && !dry && cp->rank == 0 && cp->dir != NULL) ckpt_recover_invalid(cp, &invalid);
+  ckpt_strings_free(&invalid);
   if (source != NULL) free(chosen.file);
   free(path);
   ckpt_checkpoint_close(source);

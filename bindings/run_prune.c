@@ -46,6 +46,12 @@ static void find_save(ckpt_ledger_entry *e, const ckpt_ledger *ledger) {
   }
 }
 
+static ckpt_status enter_pin(ckpt_dir *dir, const ckpt_ledger_entry *e, bool pinned, ckpt_error *err) {
+  if (pinned && !ckpt_dir_has(dir, e->file))
+    return ckpt_fail(err, CKPT_E_NOTFOUND, -1, "%s/%s: there is no such file to pin", ckpt_dir_path(dir), e->file);
+  return ckpt_ledger_append(dir, e, err);
+}
+
 /* With the lock where it is free, without it where a run has it: see ckpt_ledger_append. */
 static ckpt_status open_shared(ckpt_dir **dir, const char *path, ckpt_error *err) {
   ckpt_status st = ckpt_dir_open(dir, path, false, true, NULL, err);
@@ -64,26 +70,20 @@ ckpt_status ckpt_pin(ckpt_checkpointer *cp, const char *file, bool pinned, ckpt_
   ckpt_ledger_entry e = {.event = event, .time = cp->now, .epoch = INT64_MIN, .step = INT64_MIN, .file = name};
   find_save(&e, ledger);
   if (cp->model != NULL) return ckpt_ledger_add(cp->model->ledger, &e, err);
+  if (cp->rank == 0 && cp->dir != NULL) return enter_pin(cp->dir, &e, pinned, err);
   CKPT_TRY(open_shared(&dir, cp->path, err));
-  ckpt_status st = pinned && !ckpt_dir_has(dir, file)
-                       ? ckpt_fail(err, CKPT_E_NOTFOUND, -1, "%s/%s: there is no such file to pin", cp->path, file)
-                       : ckpt_ledger_append(dir, &e, err);
+  ckpt_status st = enter_pin(dir, &e, pinned, err);
   ckpt_dir_close(dir);
   return st;
 }
 
 /* ---- the newest valid one ---- */
 
-static ckpt_status verify(const char *dir, const char *name, ckpt_error *err) {
+ckpt_status ckpt_verify_in(ckpt_dir *dir, const char *name, ckpt_error *err) {
   static const ckpt_open_options options = {.verify = true};
   ckpt_checkpoint *cp = NULL;
-  size_t n = strlen(dir) + strlen(name) + 2;
-  char *path = malloc(n);
-  if (path == NULL) return ckpt_fail_nomem(err, n);
-  snprintf(path, n, "%s/%s", dir, name);
-  ckpt_status st = ckpt_checkpoint_open(&cp, path, &options, err);
+  ckpt_status st = ckpt_checkpoint_open_in(&cp, dir, name, &options, err);
   ckpt_checkpoint_close(cp);
-  free(path);
   return st;
 }
 
@@ -98,7 +98,7 @@ static ckpt_status newest_valid(char **out, ckpt_checkpointer *cp, const ckpt_le
     if (name == NULL || ckpt_strings_has(&tried, name) || !ckpt_dir_has(cp->dir, name)) continue;
     st = ckpt_strings_add(&tried, name, strlen(name), err);
     if (st != CKPT_OK) break;
-    if (verify(cp->path, name, &here) == CKPT_OK) {
+    if (ckpt_verify_in(cp->dir, name, &here) == CKPT_OK) {
       *out = strdup(name);
       if (*out == NULL) st = ckpt_fail_nomem(err, strlen(name) + 1);
       continue;

@@ -7,15 +7,7 @@
 
 #include "run.h"
 
-/* ---- the plan, or what is done without one ---- */
-
-static ckpt_status fallback_plan(ckpt_save_plan *plan, const ckpt_checkpointer *cp, ckpt_error *err) {
-  char name[64];
-  snprintf(name, sizeof name, "model_epoch%lld.pth", (long long)cp->epoch);
-  *plan = (ckpt_save_plan){.all_parts = true, .file = strdup(name)};
-  if (plan->file == NULL) return ckpt_fail_nomem(err, sizeof name);
-  return ckpt_strings_add(&plan->aliases, "model_latest.pth", 16, err);
-}
+/* ---- the plan ---- */
 
 /* `reuse` names a file of this very epoch that is there already; anything else would give old content a new meaning. */
 static ckpt_status check_reuse(const ckpt_save_plan *plan, ckpt_checkpointer *cp, ckpt_error *err) {
@@ -45,7 +37,7 @@ static ckpt_status ask_policy(ckpt_save_plan *plan, ckpt_checkpointer *cp, bool 
 static ckpt_status make_plan(ckpt_save_plan *plan, ckpt_checkpointer *cp, bool best, ckpt_error *err) {
   ckpt_error here = {0};
   ckpt_asked what = best ? CKPT_ASKED_BEST : CKPT_ASKED_SAVE;
-  if (cp->policy_failures >= CKPT_POLICY_FAILURES) return fallback_plan(plan, cp, err);
+  if (cp->policy_failures >= CKPT_POLICY_FAILURES) return ckpt_plan_without_policy(plan, cp, err);
   ckpt_status st = ask_policy(plan, cp, best, &here);
   if (st == CKPT_OK) {
     ckpt_policy_worked(cp, what);
@@ -56,7 +48,7 @@ static ckpt_status make_plan(ckpt_save_plan *plan, ckpt_checkpointer *cp, bool b
     return st;
   }
   ckpt_policy_failed(cp, what, here.message);
-  return fallback_plan(plan, cp, err);
+  return ckpt_plan_without_policy(plan, cp, err);
 }
 
 /* ---- writing ---- */
@@ -116,19 +108,31 @@ static ckpt_status size_of(uint64_t *bytes, ckpt_dir *dir, const char *name, ckp
   return CKPT_OK;
 }
 
-ckpt_status ckpt_save_job_do(ckpt_save_job *job, ckpt_error *err) {
+static ckpt_status change_names(ckpt_save_job *job, ckpt_error *err) {
   const ckpt_save_plan *plan = &job->plan;
-  ckpt_dir_set_recycle(job->dir, plan->recycle);
   if (job->doc == NULL)
     CKPT_TRY(size_of(&job->entry.bytes, job->dir, plan->file, err));
   else
     CKPT_TRY(ckpt_checkpoint_publish(job->dir, plan->file, ckpt_document_root(job->doc), &job->entry.bytes, err));
-  job->written = true;
   for (size_t i = 0; i < plan->aliases.n; i++)
     CKPT_TRY(ckpt_dir_alias(job->dir, plan->file, plan->aliases.items[i], err));
-  if (!plan->no_ledger) CKPT_TRY(ckpt_ledger_append(job->dir, &job->entry, err));
-  if (job->keep_all) return CKPT_OK;
-  return ckpt_dir_retire(job->dir, (const char *const *)plan->retire.items, plan->retire.n, err);
+  return plan->no_ledger ? CKPT_OK : ckpt_ledger_append(job->dir, &job->entry, err);
+}
+
+/* Until the ledger knows of it a save can be taken back, and is when it fails. Then it is made: what cannot be removed
+ * is told, and tried again by the next save. */
+ckpt_status ckpt_save_job_do(ckpt_save_job *job, ckpt_error *err) {
+  const ckpt_save_plan *plan = &job->plan;
+  ckpt_dir_set_recycle(job->dir, plan->recycle);
+  ckpt_dir_hold(job->dir);
+  ckpt_status st = change_names(job, err);
+  if (st != CKPT_OK) {
+    ckpt_dir_undo(job->dir);
+    return st;
+  }
+  ckpt_dir_keep(job->dir);
+  if (!job->keep_all) ckpt_dir_retire(job->dir, (const char *const *)plan->retire.items, plan->retire.n, &job->stays);
+  return CKPT_OK;
 }
 
 /* The values that the plan sets are part of what is saved; if the file cannot be written they are taken back. */
@@ -137,7 +141,7 @@ static ckpt_status do_now(ckpt_checkpointer *cp, ckpt_save_job *job, ckpt_error 
   for (size_t i = 0; i < plan->n_set; i++) ckpt_setting_swap(&plan->set[i]);
   ckpt_status st = plan->reuse ? CKPT_OK : ckpt_save_document(&job->doc, cp, plan, err);
   if (st == CKPT_OK) st = ckpt_save_job_do(job, err);
-  for (size_t i = plan->n_set; st != CKPT_OK && !job->written && i-- > 0;) ckpt_setting_swap(&plan->set[i]);
+  for (size_t i = plan->n_set; st != CKPT_OK && i-- > 0;) ckpt_setting_swap(&plan->set[i]);
   ckpt_document_release(job->doc);
   return st;
 }
@@ -152,7 +156,7 @@ static ckpt_status do_in_memory(ckpt_checkpointer *cp, ckpt_save_plan *plan, con
 static ckpt_status do_waited(ckpt_checkpointer *cp, ckpt_save_job *job, ckpt_error *err) {
   ckpt_error earlier = {0};
   ckpt_status before = ckpt_async_reap(cp, true, &earlier), st = do_now(cp, job, err);
-  if (st == CKPT_OK) st = ckpt_save_done(cp, &job->plan, err);
+  if (st == CKPT_OK) st = ckpt_save_job_done(cp, job, err);
   if (st == CKPT_OK && before != CKPT_OK && err != NULL) *err = earlier;
   return st == CKPT_OK ? before : st;
 }
@@ -173,6 +177,11 @@ static ckpt_status keep_plan(ckpt_checkpointer *cp, ckpt_save_plan *plan, ckpt_e
 ckpt_status ckpt_save_done(ckpt_checkpointer *cp, ckpt_save_plan *plan, ckpt_error *err) {
   for (size_t i = 0; i < plan->log.n; i++) ckpt_log(cp, CKPT_LOG_INFO, "%s", plan->log.items[i]);
   return keep_plan(cp, plan, err);
+}
+
+ckpt_status ckpt_save_job_done(ckpt_checkpointer *cp, ckpt_save_job *job, ckpt_error *err) {
+  if (job->stays.status != CKPT_OK) ckpt_log(cp, CKPT_LOG_WARNING, "%s; the save itself is made", job->stays.message);
+  return ckpt_save_done(cp, &job->plan, err);
 }
 
 /* Takes the plan. */

@@ -73,10 +73,8 @@ static ckpt_status add_part(freezer *f, ckpt_storage *from, size_t *at) {
   CKPT_TRY(ckpt_storage_data(&data, from, f->err));
   *p = (part){from, NULL, data, *at, ckpt_storage_size(from)};
   CKPT_TRY(ckpt_storage_borrow(&p->to, f->snapshot->bytes + *at, p->size, f->err));
-  CKPT_TRY(ckpt_ptrmap_set(&f->seen, from, f->n, f->err));
-  f->n++;
   *at += padded(p->size);
-  return CKPT_OK;
+  return ckpt_ptrmap_set(&f->seen, from, f->n++, f->err);
 }
 
 static ckpt_status add_parts(freezer *f) {

@@ -32,10 +32,11 @@ typedef struct source {
 } source;
 
 static ckpt_status read_all(char *out, size_t *size, int fd, const char *path, ckpt_error *err) {
+  enum { MAX_INTERRUPTIONS = 1000 };
   size_t n = 0;
-  while (n <= CKPT_SANDBOX_TEXT) {
+  for (int tries = 0; n <= CKPT_SANDBOX_TEXT;) {
     ssize_t got = read(fd, out + n, CKPT_SANDBOX_TEXT + 1 - n);
-    if (got < 0 && errno == EINTR) continue;
+    if (got < 0 && errno == EINTR && ++tries < MAX_INTERRUPTIONS) continue;
     if (got < 0) return ckpt_fail_errno(err, errno, "%s: cannot be read", path);
     if (got == 0) break;
     n += (size_t)got;

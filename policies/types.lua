@@ -230,7 +230,7 @@
 ---@field inode? integer equal for two names of one file
 
 ---@class ckpt.LedgerEntry
----@field event "save"|"best"|"pin"|"unpin"|"prune"|string
+---@field event "save"|"best"|"pin"|"unpin"|"prune"|"corrupt"|string
 ---@field time? integer
 ---@field epoch? integer
 ---@field step? integer

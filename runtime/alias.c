@@ -12,6 +12,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 enum { COPY_BUFFER = 1 << 20 };
@@ -22,34 +23,74 @@ bool ckpt_links_unsupported(int sys) {
 
 /* ---- swapping ---- */
 
-typedef enum way_back { NO_WAY_BACK, BY_UNLINK, BY_RENAME } way_back;
-
-static ckpt_status keep_old(way_back *back, char old[CKPT_TEMP_NAME], ckpt_dir *dir, const char *name,
+static ckpt_status keep_old(ckpt_way_back *back, char old[CKPT_TEMP_NAME], ckpt_dir *dir, const char *name,
                             ckpt_error *err) {
   struct stat st;
   char temp[CKPT_TEMP_NAME];
   CKPT_TRY(ckpt_dir_temp_name(temp, dir, err));
   if (dir->io->linkat(dir->io->ctx, dir->fd, name, temp) == 0) {
     memcpy(old, temp, sizeof temp);
-    *back = BY_RENAME;
+    *back = CKPT_BY_RENAME;
     return CKPT_OK;
   }
   if (errno != ENOENT && !ckpt_links_unsupported(errno))
     return ckpt_dir_fail(dir, name, "the old file cannot be kept for the time of the change", err);
   bool absent = errno == ENOENT || (dir->io->statat(dir->io->ctx, dir->fd, name, &st) != 0 && errno == ENOENT);
-  *back = absent ? BY_UNLINK : NO_WAY_BACK;
+  *back = absent ? CKPT_BY_UNLINK : CKPT_NO_WAY_BACK;
   return CKPT_OK;
 }
 
-static void go_back(way_back back, const char *old, ckpt_dir *dir, const char *name) {
-  if (back == BY_RENAME) dir->io->renameat(dir->io->ctx, dir->fd, old, name);
-  if (back == BY_UNLINK) dir->io->unlinkat(dir->io->ctx, dir->fd, name);
+/* Two names of one file (it was saved again): then a rename leaves the old one, for ckpt_dir_drop. */
+static void go_back(ckpt_way_back back, const char *old, ckpt_dir *dir, const char *name) {
+  if (back == CKPT_BY_RENAME) dir->io->renameat(dir->io->ctx, dir->fd, old, name);
+  if (back == CKPT_BY_UNLINK) dir->io->unlinkat(dir->io->ctx, dir->fd, name);
+}
+
+ckpt_status ckpt_dir_room_for_change(ckpt_dir *dir, ckpt_error *err) {
+  if (!dir->holding || dir->n_changes < dir->change_capacity) return CKPT_OK;
+  size_t more = dir->change_capacity == 0 ? 4 : 2 * dir->change_capacity;
+  ckpt_name_change *bigger = realloc(dir->changes, more * sizeof *bigger);
+  if (bigger == NULL) return ckpt_fail_nomem(err, more * sizeof *bigger);
+  dir->changes = bigger;
+  dir->change_capacity = more;
+  return CKPT_OK;
+}
+
+void ckpt_dir_note_change(ckpt_dir *dir, ckpt_way_back back, const char *old, const char *name) {
+  if (!dir->holding) {
+    ckpt_dir_drop(dir, old);
+    return;
+  }
+  ckpt_name_change *c = &dir->changes[dir->n_changes++];
+  c->back = back;
+  snprintf(c->name, sizeof c->name, "%s", name);
+  snprintf(c->old, sizeof c->old, "%s", old);
+}
+
+void ckpt_dir_hold(ckpt_dir *dir) { dir->holding = true; }
+
+void ckpt_dir_keep(ckpt_dir *dir) {
+  while (dir->n_changes > 0) ckpt_dir_drop(dir, dir->changes[--dir->n_changes].old);
+  dir->holding = false;
+}
+
+/* The last change first: an alias leaves a file before the file's own name goes. */
+void ckpt_dir_undo(ckpt_dir *dir) {
+  bool any = dir->n_changes > 0;
+  while (dir->n_changes > 0) {
+    const ckpt_name_change *c = &dir->changes[--dir->n_changes];
+    go_back(c->back, c->old, dir, c->name);
+    ckpt_dir_drop(dir, c->old);
+  }
+  if (any) ckpt_dir_sync(dir, NULL);
+  dir->holding = false;
 }
 
 ckpt_status ckpt_dir_swap_in(ckpt_dir *dir, const char *temp, const char *name, ckpt_error *err) {
-  way_back back = NO_WAY_BACK;
+  ckpt_way_back back = CKPT_NO_WAY_BACK;
   char old[CKPT_TEMP_NAME] = "";
   ckpt_status st = CKPT_OK;
+  CKPT_GO(ckpt_dir_room_for_change(dir, err));
   CKPT_GO(keep_old(&back, old, dir, name, err));
   if (dir->io->renameat(dir->io->ctx, dir->fd, temp, name) != 0)
     CKPT_GO(ckpt_dir_fail(dir, name, "the name cannot be moved to the new file", err));
@@ -57,7 +98,10 @@ ckpt_status ckpt_dir_swap_in(ckpt_dir *dir, const char *temp, const char *name, 
   if (st != CKPT_OK) go_back(back, old, dir, name);
 done:
   ckpt_dir_drop(dir, temp);
-  ckpt_dir_drop(dir, old);
+  if (st == CKPT_OK)
+    ckpt_dir_note_change(dir, back, old, name);
+  else
+    ckpt_dir_drop(dir, old);
   return st;
 }
 
@@ -145,6 +189,29 @@ ckpt_status ckpt_dir_alias(ckpt_dir *dir, const char *name, const char *alias, c
   if (st == CKPT_OK) return ckpt_dir_swap_in(dir, temp, alias, err);
   ckpt_dir_drop(dir, temp);
   return st;
+}
+
+/* ---- setting aside ---- */
+
+enum { MAX_ASIDE = 1000 }; /* files of one name that are set aside */
+
+static ckpt_status name_aside(const char *to, ckpt_dir *dir, const char *name, ckpt_error *err) {
+  const ckpt_io *io = dir->io;
+  int r = io->linkat(io->ctx, dir->fd, name, to);
+  if (r != 0 && ckpt_links_unsupported(errno)) r = io->renameat(io->ctx, dir->fd, name, to);
+  return r == 0 ? ckpt_dir_sync(dir, err) : ckpt_dir_fail(dir, name, "the file cannot be set aside", err);
+}
+
+ckpt_status ckpt_dir_keep_aside(char to[CKPT_ASIDE_NAME], ckpt_dir *dir, const char *name, ckpt_error *err) {
+  CKPT_TRY(ckpt_name_check(name, err));
+  snprintf(to, CKPT_ASIDE_NAME, "%s.corrupt", name);
+  for (int i = 2; ckpt_dir_has(dir, to) && i <= MAX_ASIDE; i++) {
+    bool same = false;
+    CKPT_TRY(compare(&same, dir, name, to, err));
+    if (same) return CKPT_OK;
+    snprintf(to, CKPT_ASIDE_NAME, "%s.corrupt-%d", name, i);
+  }
+  return name_aside(to, dir, name, err);
 }
 
 /* ---- removal ---- */

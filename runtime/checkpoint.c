@@ -1,11 +1,15 @@
 /* checkpoint.c - one door for every format, found by content when reading. Writing is save.c's. */
 #include "checkpoint.h"
 
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "bare_pickle.h"
 #include "check.h"
 #include "dcp.h"
+#include "dir.h"
 #include "pth.h"
 #include "pth_legacy.h"
 #include "pth_tar.h"
@@ -200,6 +204,42 @@ ckpt_status ckpt_checkpoint_open(ckpt_checkpoint **out, const char *path, const 
                                : open_path(out, index == NULL ? path : index, options, err);
   free(dir);
   free(index);
+  return st;
+}
+
+/* *map is NULL for what is no regular file. */
+static ckpt_status map_in(ckpt_mapping **map, ckpt_dir *dir, const char *name, const char *path, ckpt_error *err) {
+  struct stat info;
+  int fd = ckpt_dir_open_file(dir, name, O_RDONLY, &info);
+  if (fd < 0 && errno == EINVAL) return CKPT_OK;
+  if (fd < 0 && errno == ENOENT) return ckpt_fail(err, CKPT_E_NOTFOUND, -1, "%s: there is no such file", path);
+  if (fd < 0 && errno == ELOOP)
+    return ckpt_fail_errno(err, ELOOP, "%s: a symbolic link, which is not followed in the directory of a run", path);
+  if (fd < 0) return ckpt_fail_errno(err, errno, "%s: the file cannot be opened", path);
+  ckpt_status st = ckpt_mapping_open_fd(map, fd, path, err);
+  ckpt_io_close(dir->io, fd);
+  return st;
+}
+
+static ckpt_status open_in(ckpt_checkpoint **out, ckpt_dir *dir, const char *name, const char *path,
+                           const ckpt_open_options *options, ckpt_error *err) {
+  ckpt_mapping *map = NULL;
+  CKPT_TRY(map_in(&map, dir, name, path, err));
+  bool single = map != NULL && !ckpt_shard_index_is(map);
+  ckpt_status st = single ? ckpt_checkpoint_open_mapping(out, map, path, options, err)
+                          : ckpt_checkpoint_open(out, path, options, err);
+  ckpt_mapping_release(map);
+  return st;
+}
+
+ckpt_status ckpt_checkpoint_open_in(ckpt_checkpoint **out, ckpt_dir *dir, const char *name,
+                                    const ckpt_open_options *options, ckpt_error *err) {
+  size_t n = strlen(dir->path) + strlen(name) + 2;
+  char *path = malloc(n);
+  if (path == NULL) return ckpt_fail_nomem(err, n);
+  snprintf(path, n, "%s/%s", dir->path, name);
+  ckpt_status st = open_in(out, dir, name, path, options, err);
+  free(path);
   return st;
 }
 

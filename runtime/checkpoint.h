@@ -12,6 +12,13 @@
 ckpt_status ckpt_checkpoint_open_mapping(ckpt_checkpoint **out, ckpt_mapping *map, const char *name,
                                          const ckpt_open_options *options, ckpt_error *err);
 
+/*
+ * Opens a file of an open directory, whatever its path leads to meanwhile. A symbolic link is not followed (CKPT_E_IO);
+ * what is no single file (a directory, the index of a sharded set) is opened by its path, as ckpt_checkpoint_open does.
+ */
+ckpt_status ckpt_checkpoint_open_in(ckpt_checkpoint **out, ckpt_dir *dir, const char *name,
+                                    const ckpt_open_options *options, ckpt_error *err);
+
 /* As ckpt_checkpoint_verify, for who reads all of the file next: its pages stay mapped. The message has no path. */
 ckpt_status ckpt_checkpoint_verify_to_read(const ckpt_checkpoint *cp, ckpt_error *err);
 

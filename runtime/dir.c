@@ -10,8 +10,8 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
-enum { MAX_NAME = 200 };
 #define LOCK_NAME ".ckpt.lock"
 
 ckpt_status ckpt_dir_fail(const ckpt_dir *dir, const char *name, const char *what, ckpt_error *err) {
@@ -257,10 +257,22 @@ ckpt_status ckpt_dir_open(ckpt_dir **out, const char *path, bool create, bool lo
 void ckpt_dir_close(ckpt_dir *dir) {
   if (dir == NULL) return;
   if (dir->fd >= 0) ckpt_dir_drop_spare(dir);
+  free(dir->changes);
   if (dir->lock >= 0) ckpt_io_close(dir->io, dir->lock);
   if (dir->fd >= 0) ckpt_io_close(dir->io, dir->fd);
   free(dir->path);
   free(dir);
+}
+
+ckpt_status ckpt_dir_check_owner(ckpt_dir *dir, ckpt_error *err) {
+  struct stat st;
+  if (dir->io->fstat(dir->io->ctx, dir->fd, &st) != 0)
+    return ckpt_fail_errno(err, errno, "%s: the directory cannot be looked at", dir->path);
+  if (st.st_uid == 0 || st.st_uid == geteuid()) return CKPT_OK;
+  return ckpt_fail_errno(err, EPERM,
+                         "%s: the directory belongs to another user (%u), who could exchange its files at any moment; "
+                         "the option foreign_dir=true takes it all the same",
+                         dir->path, (unsigned)st.st_uid);
 }
 
 const char *ckpt_dir_path(const ckpt_dir *dir) { return dir->path; }
@@ -287,7 +299,7 @@ static bool is_control(char c) { return (unsigned char)c < 0x20 || c == 0x7f; }
 static const char *name_fault(const char *name) {
   if (name[0] == '\0') return "it is empty";
   if (name[0] == '.') return "it begins with '.'";
-  if (strlen(name) > MAX_NAME) return "it is longer than 200 bytes";
+  if (strlen(name) > CKPT_MAX_NAME) return "it is longer than 200 bytes";
   if (strchr(name, '/') != NULL) return "it holds a '/', and a file lies in the run's directory itself";
   for (const char *p = name; *p != '\0'; p++)
     if (is_control(*p)) return "it holds a control character";
@@ -298,7 +310,7 @@ static const char *name_fault(const char *name) {
 ckpt_status ckpt_name_check(const char *name, ckpt_error *err) {
   const char *why = name_fault(name);
   if (why == NULL) return CKPT_OK;
-  char shown[MAX_NAME + 1];
+  char shown[CKPT_MAX_NAME + 1];
   snprintf(shown, sizeof shown, "%s", name);
   for (char *p = shown; *p != '\0'; p++)
     if (is_control(*p)) *p = '?';

@@ -7,7 +7,15 @@
 
 #include "publish.h"
 
-enum { CKPT_TEMP_NAME = 32 };
+enum { CKPT_TEMP_NAME = 32, CKPT_MAX_NAME = 200 };
+
+/* How a name gets back what it had: it is removed, another name of the old file is renamed to it, or not at all. */
+typedef enum ckpt_way_back { CKPT_NO_WAY_BACK, CKPT_BY_UNLINK, CKPT_BY_RENAME } ckpt_way_back;
+
+typedef struct ckpt_name_change { /* of a name, that can still be taken back */
+  ckpt_way_back back;
+  char name[CKPT_MAX_NAME + 1], old[CKPT_TEMP_NAME];
+} ckpt_name_change;
 
 struct ckpt_dir {
   const ckpt_io *io;
@@ -15,6 +23,9 @@ struct ckpt_dir {
   int fd, lock;    /* lock: -1 without one */
   bool named_only; /* unnamed files were tried and do not work here */
   bool recycle;
+  bool holding; /* changes are kept until ckpt_dir_keep or ckpt_dir_undo */
+  ckpt_name_change *changes;
+  size_t n_changes, change_capacity;
   char spare[CKPT_TEMP_NAME]; /* a retired file that is kept for its blocks; "": none. See spare.c */
 };
 
@@ -36,6 +47,10 @@ ckpt_status ckpt_dir_sync(ckpt_dir *dir, ckpt_error *err);
  * synced, the file that `name` had before gets it back (except on a file system without hard links).
  */
 ckpt_status ckpt_dir_swap_in(ckpt_dir *dir, const char *temp, const char *name, ckpt_error *err);
+
+/* Room for one more change, before the name is touched; then the change, which takes over the file under `old`. */
+ckpt_status ckpt_dir_room_for_change(ckpt_dir *dir, ckpt_error *err);
+void ckpt_dir_note_change(ckpt_dir *dir, ckpt_way_back back, const char *old, const char *name);
 
 /* All bytes of one descriptor into another, empty one: reflink where there is such a thing; then synced. */
 ckpt_status ckpt_dir_copy(ckpt_dir *dir, int to, int from, const char *name, ckpt_error *err);

@@ -60,11 +60,15 @@ ckpt_status ckpt_mapping_open_fd(ckpt_mapping **out, int fd, const char *name, c
   return map_fd(out, fd, (size_t)st.st_size, name, err);
 }
 
+enum {
+  MAX_INTERRUPTIONS = 1000
+}; /* as in io.c: a profiler's timer is waited out, a system that says nothing else is not */
+
 /* O_NONBLOCK: opening a FIFO must not wait for somebody to write into it. A socket cannot be opened at all (ENXIO). */
 ckpt_status ckpt_mapping_open_at(ckpt_mapping **out, int dir, const char *path, ckpt_error *err) {
-  int fd;
+  int fd, tries = 0;
   do fd = openat(dir, path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-  while (fd < 0 && errno == EINTR);
+  while (fd < 0 && errno == EINTR && ++tries < MAX_INTERRUPTIONS);
   if (fd < 0 && (errno == ENOENT || errno == ENOTDIR))
     return ckpt_fail(err, CKPT_E_NOTFOUND, -1, "%s: there is no such file", path);
   if (fd < 0 && errno == ENXIO)

@@ -61,25 +61,42 @@ static bool hex(uint32_t *out, const unsigned char *s, size_t digits) {
   return true;
 }
 
-/* \uXXXX or \UXXXXXXXX at s: its length and code point; 0 if there is none. */
+/*
+ * What begins with the backslash at s: its length, 0 if Python refuses it. \uXXXX and \UXXXXXXXX are one code point; a
+ * backslash before anything else stands for itself and takes no part in an escape that may follow.
+ */
 static size_t unicode_escape(uint32_t *c, const unsigned char *s, size_t n) {
-  if (n >= 6 && s[0] == '\\' && s[1] == 'u' && hex(c, s + 2, 4)) return 6;
-  return n >= 10 && s[0] == '\\' && s[1] == 'U' && hex(c, s + 2, 8) && *c <= 0x10ffff ? 10 : 0;
+  size_t digits = n < 2 ? 0 : s[1] == 'u' ? 4 : s[1] == 'U' ? 8 : 0;
+  if (digits == 0) return 1;
+  return n >= 2 + digits && hex(c, s + 2, digits) && *c <= 0x10ffff ? 2 + digits : 0;
+}
+
+/* The text in UTF-8 at `out`, which has room for twice its bytes; SIZE_MAX if an escape is broken. */
+static size_t raw_unicode(char *out, const unsigned char *s, size_t n) {
+  char *to = out;
+  for (size_t i = 0; i < n;) {
+    uint32_t c = s[i];
+    size_t length = c == '\\' ? unicode_escape(&c, s + i, n - i) : 1;
+    if (length == 0) return SIZE_MAX;
+    to += put_utf8(to, c);
+    i += length;
+    if (length == 1 && c == '\\' && i < n) to += put_utf8(to, s[i++]);
+  }
+  return (size_t)(to - out);
 }
 
 ckpt_value *ckpt_pickle_raw_unicode(ckpt_document *doc, const unsigned char *s, size_t n, ckpt_error *err) {
-  char *out = malloc(2 * n + 1), *to = out; /* a Latin-1 byte becomes at most two */
+  ckpt_value *v = NULL;
+  char *out = malloc(2 * n + 1); /* a Latin-1 byte becomes at most two */
   if (out == NULL) {
     ckpt_fail_nomem(err, 2 * n + 1);
     return NULL;
   }
-  for (size_t i = 0; i < n;) {
-    uint32_t c = s[i];
-    size_t length = unicode_escape(&c, s + i, n - i);
-    i += length == 0 ? 1 : length;
-    to += put_utf8(to, c);
-  }
-  ckpt_value *v = ckpt_value_make_text(doc, CKPT_STR, out, (size_t)(to - out), err);
+  size_t length = raw_unicode(out, s, n);
+  if (length == SIZE_MAX)
+    ckpt_fail(err, CKPT_E_CORRUPT, -1, "a \\u or \\U in a string is no code point of Unicode");
+  else
+    v = ckpt_value_make_text(doc, CKPT_STR, out, length, err);
   free(out);
   return v;
 }

@@ -125,13 +125,17 @@ static ckpt_status name_temporarily(ckpt_output *o, ckpt_error *err) {
 
 static ckpt_status sync_new_name(ckpt_output *o, const char *name, ckpt_error *err) {
   ckpt_status st = ckpt_dir_sync(o->dir, err);
-  if (st != CKPT_OK) ckpt_dir_drop(o->dir, name);
+  if (st != CKPT_OK)
+    ckpt_dir_drop(o->dir, name);
+  else
+    ckpt_dir_note_change(o->dir, CKPT_BY_UNLINK, "", name);
   return st;
 }
 
 /* A name that is free is taken in one step; one that is in use changes hands. */
 static ckpt_status give_name(ckpt_output *o, const char *name, ckpt_error *err) {
   const ckpt_io *io = o->dir->io;
+  CKPT_TRY(ckpt_dir_room_for_change(o->dir, err));
   if (o->temp[0] == '\0') {
     if (io->link_fd(io->ctx, o->fd, o->dir->fd, name) == 0) return sync_new_name(o, name, err);
     if (errno != EEXIST && !naming_unsupported(errno))

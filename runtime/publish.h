@@ -20,6 +20,8 @@
 typedef struct ckpt_dir ckpt_dir;
 typedef struct ckpt_output ckpt_output; /* a file being written */
 
+enum { CKPT_ASIDE_NAME = 224 }; /* bytes: the longest name, what is added, NUL */
+
 typedef struct ckpt_dir_entry {
   char *name;
   uint64_t bytes;
@@ -34,6 +36,9 @@ typedef struct ckpt_dir_entry {
  */
 ckpt_status ckpt_dir_open(ckpt_dir **out, const char *path, bool create, bool lock, const ckpt_io *io, ckpt_error *err);
 void ckpt_dir_close(ckpt_dir *dir);
+/* CKPT_E_IO unless the directory is ours or root's: whoever owns it can put anything in the place of any name. */
+ckpt_status ckpt_dir_check_owner(ckpt_dir *dir, ckpt_error *err);
+
 const char *ckpt_dir_path(const ckpt_dir *dir);
 
 /* Regular files whose names do not start with '.', sorted by name in byte order. Free with ckpt_dir_list_free. */
@@ -74,6 +79,21 @@ void ckpt_output_abandon(ckpt_output *o);
 
 /* `alias` becomes another name of `name`, atomically and durably; an alias that existed is never absent. */
 ckpt_status ckpt_dir_alias(ckpt_dir *dir, const char *name, const char *alias, ckpt_error *err);
+
+/*
+ * A file that is not valid gets a further name, `name` and ".corrupt" (".corrupt-2", ... if that is taken), durably:
+ * its content outlives its other names. If it has such a name already, that one. If it has such a name already, that
+ * one. Where there are no hard links it is renamed.
+ */
+ckpt_status ckpt_dir_keep_aside(char to[CKPT_ASIDE_NAME], ckpt_dir *dir, const char *name, ckpt_error *err);
+
+/*
+ * From hold on every name that commit and alias change can be taken back: undo gives each the file it had, or takes it
+ * away again, as far as the disk lets us; keep lets the old files go. Not for names of a file system without links.
+ */
+void ckpt_dir_hold(ckpt_dir *dir);
+void ckpt_dir_keep(ckpt_dir *dir);
+void ckpt_dir_undo(ckpt_dir *dir);
 
 /* Unlinks the names (missing ones are no error), then fsyncs the directory. Goes on after an error; reports the first.
  */

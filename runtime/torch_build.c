@@ -527,13 +527,14 @@ static ckpt_status builtin(ckpt_torch_builder *b, ckpt_value *v, ckpt_error *err
   return is_builtin(f, "frozenset") ? set_of(v, CKPT_FROZENSET) : CKPT_OK;
 }
 
-/* copyreg.__newobj_ex__(class, args, kwargs): what the opcode of protocol 4 does. */
+/* copyreg.__newobj_ex__(class, args, kwargs): what the opcode of protocol 4 does, of all that it is done with. */
 static bool become_newobj_ex(ckpt_value *v) {
   const ckpt_value *f = v->made->callable;
   const ckpt_seq *args = &v->made->args->as.seq;
   if (!ckpt_value_is_class(f, "copy_reg", "__newobj_ex__") && !ckpt_value_is_class(f, "copyreg", "__newobj_ex__"))
     return false;
-  if (args->n != 3 || args->items[0]->kind != CKPT_CLASS || args->items[1]->kind != CKPT_TUPLE) return false;
+  if (args->n != 3 || args->items[1]->kind != CKPT_TUPLE) return false;
+  if (args->items[0]->kind != CKPT_CLASS && args->items[0]->kind != CKPT_OBJECT) return false;
   *v->made = (ckpt_made){CKPT_BY_NEWOBJ_EX, args->items[0], args->items[1], args->items[2], NULL};
   return true;
 }

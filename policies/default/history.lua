@@ -60,18 +60,28 @@ local function take_save(digest, entry)
   for i = #points, at + (same and 1 or 0), -1 do points[i] = nil end
   if same and entry.event == "save" then same.metrics = {} end
   if not same then
-    same = { epoch = entry.epoch, step = entry.step, file = entry.file, metrics = {}, stale = false, at = at }
+    same = { epoch = entry.epoch, step = entry.step, file = entry.file, metrics = {}, at = at }
     points[at] = same
-    local earlier = digest.by_file[entry.file]
-    if earlier then earlier.stale = true end
-    digest.by_file[entry.file] = same
   end
+  local earlier = digest.by_file[entry.file]
+  if earlier then earlier.stale = true end
+  same.stale = false
+  digest.by_file[entry.file] = same
   same.folds = nil
   merge(same, entry)
 end
 
+-- A file that proved not to be valid: its save is no candidate and no best any more.
+local function take_corrupt(digest, file)
+  local point = digest.by_file[file]
+  if not point or point.stale or digest.points[point.at] ~= point then return end
+  point.stale, point.metrics = true, {}
+  for i = point.at, #digest.points do digest.points[i].folds = nil end
+end
+
 local function take(digest, entry)
   local event = entry.event
+  if event == "corrupt" and entry.file then take_corrupt(digest, entry.file) end
   if (event == "save" or event == "best") and entry.file and entry.epoch then take_save(digest, entry) end
   if event == "pin" and entry.file then digest.pins[entry.file] = true end
   if event == "unpin" and entry.file then digest.pins[entry.file] = nil end
@@ -100,6 +110,7 @@ local function add_now(digest, points, now)
   points[at] = same and copy_of(same)
     or { epoch = now.epoch, step = now.step, file = now.file, metrics = {}, stale = false, at = at }
   if now.event == "save" then points[at].metrics = {} end
+  points[at].stale = false
   merge(points[at], now)
   local earlier = digest.by_file[now.file]
   if earlier and earlier.at < at and points[earlier.at] == earlier then

@@ -5,17 +5,26 @@
 #ifndef CKPT_TEST_ALLOC_FAULTS_H
 #define CKPT_TEST_ALLOC_FAULTS_H
 
-#include <jansson.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
 #include <stdlib.h>
+
+#include <cmocka.h>
+#include <jansson.h>
 
 #include "base.h"
 
-static size_t alloc_countdown; /* 1: the next one fails; 0: none */
-static size_t alloc_seen;      /* since the countdown was set */
+static _Atomic size_t alloc_countdown; /* 1: the next one fails; 0: none */
+static _Atomic size_t alloc_seen;      /* since the countdown was set */
+static _Atomic bool alloc_lasting;     /* those after the one that failed fail too, */
+static _Atomic bool alloc_failing;     /* as they do now */
 
 static inline bool alloc_refused(void) {
   alloc_seen++;
-  return alloc_countdown > 0 && --alloc_countdown == 0;
+  bool hit = alloc_countdown > 0 && --alloc_countdown == 0;
+  if (hit && alloc_lasting) alloc_failing = true;
+  return hit || alloc_failing;
 }
 
 void *__real_malloc(size_t n);

@@ -75,7 +75,8 @@ static const good goods[] = {
     {'U', P("U\3abc."), CKPT_STR, "'abc'"},
     {'V', P("Vab\n."), CKPT_STR, "'ab'"},
     {'V', P("V\\u00e9\xe9\n."), CKPT_STR, "'\xc3\xa9\xc3\xa9'"},
-    {'V', P("V\\U0001f600\\u12\n."), CKPT_STR, "'\xf0\x9f\x98\x80\\\\u12'"},
+    {'V', P("V\\U0001f600\\x12\n."), CKPT_STR, "'\xf0\x9f\x98\x80\\\\x12'"},
+    {'V', P("V\\\\u0041\\\n."), CKPT_STR, "'\\\\\\\\u0041\\\\'"}, /* the second backslash is no escape's */
     {'X', P("X\3\0\0\0a\xc3\xa9."), CKPT_STR, "'a\xc3\xa9'"},
     {'X', P("X\3\0\0\0\xed\xa0\x80."), CKPT_STR, "'\xed\xa0\x80'"}, /* a lone surrogate */
     {0x8c, P("\x8c\1a."), CKPT_STR, "'a'"},
@@ -275,6 +276,7 @@ typedef struct refused {
 #define TWO_STATES "BUILD twice on one object, with two states"
 #define NO_INDEX "a memo index that is no number"
 #define NOT_UTF8 "a string that is not UTF-8"
+#define NOT_UNICODE "a \\u or \\U in a string is no code point of Unicode"
 #define EXTENSION "an extension code, whose meaning lies in the program that wrote it"
 #define OUT_OF_BAND "an out-of-band buffer, which is not in the file"
 #define MISSING(n, left) "an argument of " n " bytes where only " left " remain: the pickle is cut off or corrupt"
@@ -388,6 +390,11 @@ static const refused refusals[] = {
     {P("NP1"), CKPT_E_CORRUPT, 1, NO_LINE},
     /* texts */
     {P("X\2\0\0\0\xc3\x28."), CKPT_E_CORRUPT, 0, NOT_UTF8},
+    {P("V\\u12\n."), CKPT_E_CORRUPT, 0, NOT_UNICODE},
+    {P("V\\u12"
+       "fg\n."),
+     CKPT_E_CORRUPT, 0, NOT_UNICODE},
+    {P("NVab\\U00110000\n."), CKPT_E_CORRUPT, 1, NOT_UNICODE},
     {P("X\2\0\0\0\xc0\x80."), CKPT_E_CORRUPT, 0, NOT_UTF8},
     {P("X\3\0\0\0\xe0\x9f\xbf."), CKPT_E_CORRUPT, 0, NOT_UTF8},
     {P("X\4\0\0\0\xf4\x90\x80\x80."), CKPT_E_CORRUPT, 0, NOT_UTF8},

@@ -296,6 +296,33 @@ static void alias_falls_back_to_a_copy(void **state) {
   }
 }
 
+static void set_aside_under_a_name_that_is_free(void **state) {
+  fault_io f;
+  char to[CKPT_ASIDE_NAME];
+  ckpt_dir *dir = open_locked(*state, NULL);
+  put_file(*state, "a.pth", "broken");
+  assert_int_equal(ckpt_dir_keep_aside(to, dir, "a.pth", NULL), CKPT_OK);
+  assert_string_equal(to, "a.pth.corrupt");
+  assert_int_equal(inode(*state, "a.pth"), inode(*state, to));
+  assert_int_equal(ckpt_dir_keep_aside(to, dir, "a.pth", NULL), CKPT_OK);
+  assert_string_equal(to, "a.pth.corrupt"); /* it has that name already */
+  assert_int_equal(publish(dir, "a.pth", "another", NULL), CKPT_OK);
+  assert_int_equal(ckpt_dir_keep_aside(to, dir, "a.pth", NULL), CKPT_OK);
+  assert_string_equal(to, "a.pth.corrupt-2");
+  assert_int_equal(publish(dir, "a.pth", "broken", NULL), CKPT_OK);
+  assert_int_equal(ckpt_dir_keep_aside(to, dir, "../a.pth", NULL), CKPT_E_ARGUMENT);
+  assert_int_equal(ckpt_dir_keep_aside(to, dir, "b.pth", NULL), CKPT_E_IO);
+  ckpt_dir_close(dir);
+  fault_init(&f);
+  fault_rule(&f, "linkat", 1, FAULT_ALWAYS, EPERM);
+  dir = open_locked(*state, &f.io);
+  assert_int_equal(ckpt_dir_keep_aside(to, dir, "a.pth", NULL), CKPT_OK); /* no links here: it is renamed */
+  assert_string_equal(to, "a.pth.corrupt-3");
+  assert_content(*state, to, "broken");
+  assert_null(content(*state, "a.pth"));
+  ckpt_dir_close(dir);
+}
+
 static void failed_copy_leaves_the_alias(void **state) {
   const char *ops[] = {"write", "pread", "fsync", "fallocate", "renameat"};
   for (size_t i = 0; i < CKPT_COUNTOF(ops); i++) {
@@ -423,6 +450,7 @@ int main(void) {
       TEST(alias_is_the_same_file),
       TEST(alias_of_itself_does_nothing),
       TEST(alias_falls_back_to_a_copy),
+      TEST(set_aside_under_a_name_that_is_free),
       TEST(failed_copy_leaves_the_alias),
       TEST(alias_of_nothing_or_of_a_link_is_refused),
       TEST(retires_also_what_is_missing),

@@ -2,6 +2,7 @@
 # run.sh fuzz|replay|coverage: what is done with the fuzz targets; see `make fuzz`, `make check-corpus`, `make fuzz-coverage`.
 #
 #   fuzz      every target for TIME seconds, JOBS at a time, from the seeds and the corpus in tests/fuzz/corpus; TARGETS="..." chooses.
+#             SEED=n repeats a run; without it each run is another one.
 #             What is found goes to $F/found/TARGET. KEEP=1 minimises what was learnt and keeps it in tests/fuzz/corpus
 #   replay    the seeds and the corpus once through every target, under ASan+UBSan, and through those that say
 #             "MSan: yes" in their second line under MSan
@@ -42,7 +43,7 @@ fuzz_one() {
   local t=$1 dict; dict=$(dictionary "$t")
   TIMEFORMAT='cpu: %U %S'
   { time "$F/asan/$t" -max_total_time="$TIME" -timeout=10 -report_slow_units=2 -rss_limit_mb=1024 -malloc_limit_mb=64 -max_len=16384 \
-      -print_final_stats=1 -entropic=0 -reload=0 ${dict:+-dict="$dict"} -artifact_prefix="$F/found/$t/" "$F/learnt/$t" "$F/seeds/$t"; } > "$F/$t.log" 2>&1
+      -print_final_stats=1 -entropic=0 -reload=0 ${SEED:+-seed=$SEED} ${dict:+-dict="$dict"} -artifact_prefix="$F/found/$t/" "$F/learnt/$t" "$F/seeds/$t"; } > "$F/$t.log" 2>&1
   echo "status: $?" >> "$F/$t.log"
 }
 

@@ -17,6 +17,11 @@ import zipfile
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 DATA = os.path.join(HERE, "..", "data")
+# What a target once found, cut down; replayed with the seeds ever after.
+FOUND = [
+    ("fuzz_pickle", b"V\\U1000f060\n."),  # beyond the last code point of Unicode: was taken for text that is no UTF-8
+    ("fuzz_pickle", b"c\n\n(tR(t}\x92."),  # NEWOBJ_EX of an object: came back as a call of copyreg.__newobj_ex__
+]
 MOST = 16384
 MOST_KEPT = 96 << 10
 
@@ -109,6 +114,8 @@ def main():
     for data in script(): sort_in(out, "script", data)
     chance = random.Random(1)
     for n in range(64): out.put("fuzz_roundtrip", chance.randbytes(8 + 4 * n))
+    for n in range(48): out.put("fuzz_manager", chance.randbytes(42))
+    for target, data in FOUND: out.put(target, data)
     corpus = os.path.join(HERE, "corpus")
     for pack in sorted(os.listdir(corpus)):
         with open(os.path.join(corpus, pack), "rb") as f: data = f.read()

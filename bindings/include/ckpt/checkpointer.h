@@ -60,7 +60,10 @@ typedef struct ckpt_checkpointer_options {
 
 /*
  * Opens the run: locks the directory (CKPT_E_BUSY if another process has it), loads the policy (CKPT_E_POLICY with
- * file and line). Nothing in the directory is changed but left-overs of a killed writer.
+ * file and line). Left-overs of a killed writer are removed, and an alias of the last save or the last best that is
+ * missing is made again; nothing else in the directory is changed. One that belongs to another user than us or root is
+ * refused (CKPT_E_IO), for its owner could exchange files under our hands; "foreign_dir=true" in `set` takes it. In it
+ * no symbolic link is followed, and what becomes of its path while it is open does not matter.
  */
 CKPT_API ckpt_status ckpt_checkpointer_open(ckpt_checkpointer **out, const ckpt_checkpointer_options *options,
                                             ckpt_error *err);
@@ -173,6 +176,8 @@ typedef struct ckpt_load_report {
  * the match; CKPT_E_POLICY; or what opening a file gives. On failure all bound memory is as it was, whenever the fault
  * was found. `report` may be NULL. It is filled after CKPT_E_CONTRACT, _SHAPE and _UNSUPPORTED too, and then says what
  * would have been loaded and what is in the way; after any other failure it is empty (no entries).
+ * A newer checkpoint of the run that is not valid (CKPT_E_CORRUPT, CKPT_E_FORMAT) is set aside as NAME.corrupt once
+ * another has been loaded (by rank 0); its aliases go to other saves.
  */
 CKPT_API ckpt_status ckpt_load(ckpt_checkpointer *cp, ckpt_load_report *report, ckpt_error *err);
 
@@ -213,7 +218,8 @@ CKPT_API ckpt_status ckpt_should_save(ckpt_checkpointer *cp, int64_t epoch, bool
  * Saves as the policy says, if a save is due (`when` of the policy; else always): a new file that is complete and
  * durable before an alias moves or an old file goes.
  * Ranks other than 0 do nothing. A failing policy is logged as a warning and the save made without it; an error of
- * the disk is returned, and every file and alias is then as it was.
+ * the disk is returned, and every file and alias is then as it was (where the file system has hard links). What only
+ * could not be removed is a warning; the next save tries again.
  */
 CKPT_API ckpt_status ckpt_save(ckpt_checkpointer *cp, int64_t epoch, ckpt_error *err);
 
