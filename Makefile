@@ -41,7 +41,8 @@ HEADERS  := runtime/include/ckpt/ckpt.h bindings/include/ckpt/checkpointer.h
 .SUFFIXES:
 .PHONY: all help deps run test test-c test-lua test-e2e check-graphs check-big check-keeping lint format asan check-asan \
         tsan check-tsan install uninstall check-install print-installed test-units bench bench-align clean \
-        fuzz fuzzers fuzz-asan fuzz-msan fuzz-cov check-corpus fuzz-coverage check-splice check-flips check-crash
+        fuzz fuzzers fuzz-asan fuzz-msan fuzz-cov check-corpus fuzz-coverage check-splice check-flips \
+        check-power check-race check-kills check-crash
 
 all: $(B)/libckpt.a $(B)/$(SONAME) $(B)/libckpt.so $(B)/ckpt.so $(B)/ckpt $(B)/trainer $(B)/graphs
 
@@ -58,6 +59,9 @@ help:
 	@echo 'make fuzz          every fuzz target for TIME=60 seconds; TARGETS="fuzz_pickle ..." chooses, KEEP=1 keeps what was learnt'
 	@echo 'make check-corpus  seeds and corpus once through every target, under ASan+UBSan and MSan; fuzz-coverage measures it'
 	@echo 'make check-splice  seeds cut and overwritten at every byte, LOADS=100000 of them; check-flips: every bit of a file'
+	@echo 'make check-power   power cut at every flush of a run on a real file system (FS=ext4, xfs, btrfs); root, loop devices'
+	@echo 'make check-race    OPENS=50000 checkpoints opened while they are saved, aliased, retired; then under ThreadSanitizer'
+	@echo 'make check-kills   KILLS=10000 SIGKILLs at random moments of a training run, which must end with the same bits'
 	@echo 'make check-crash   killed before every call, every error at every call, full disks, names swapped by an attacker'
 	@echo 'make tsan          everything under ThreadSanitizer in build/tsan; make check-tsan tests what uses threads'
 	@echo 'make install       into prefix ($(prefix)), below DESTDIR; uninstall takes it away; check-install tests both'
@@ -146,6 +150,31 @@ check-big: $(B)/ckpt
 # Hostile files: what load.c does with each is what its table says (tests/hostile, run by tests/e2e/hostile.sh).
 $(B)/hostile_%: $(B)/obj/tests/hostile/%.o $(B)/libckpt.a
 	$(CC) $(SANITIZE) $(LDFLAGS) -o $@ $^ $(LIBS)
+
+# Power loss on a real file system: a saver whose disk is logged, and the replay of the log (tests/power/run.sh).
+# FS=xfs, btrfs; POWER_SUBSETS, POWER_ROUNDS for more states.
+POWER_STATES ?= 1000
+POWER_PARTS   = $(patsubst %,$(B)/obj/tests/power/%.o,$(1)) $(B)/libckpt.a
+check-power: $(B)/power_saver $(B)/power_replay
+	@sh scripts/build/deps.sh qemu-system-common e2fsprogs util-linux mount
+	@B=$(B) POWER_STATES=$(POWER_STATES) bash tests/power/run.sh
+$(B)/power_saver: $(call POWER_PARTS,saver scenario tables)
+	$(CC) $(SANITIZE) $(LDFLAGS) -o $@ $^ $(LUA_LIBS) $(LIBS)
+$(B)/power_replay: $(call POWER_PARTS,replay scenario tables check disk log)
+	$(CC) $(SANITIZE) $(LDFLAGS) -o $@ $^ $(LUA_LIBS) $(LIBS)
+
+# A trainer killed KILLS times at random moments, and the bits that it ends with.
+KILLS ?= 10000
+check-kills: $(B)/trainer
+	@TRAINER=$(B)/trainer bash tests/trainer/kill_many.sh $(KILLS)
+
+# Readers, writers and removers of one run's directory at once (tests/race/race.c), then under ThreadSanitizer.
+OPENS ?= 50000
+$(B)/race: $(patsubst %.c,$(B)/obj/%.o,$(wildcard tests/race/*.c)) $(B)/libckpt.a
+	$(CC) $(SANITIZE) $(LDFLAGS) -o $@ $^ $(LUA_LIBS) $(LIBS)
+check-race: $(B)/race
+	@+$(MAKE) --no-print-directory B=$(B)/tsan SANITIZE='$(TSAN)' $(B)/tsan/race
+	@B=$(B) OPENS=$(OPENS) bash tests/race/run.sh
 
 test-c: $(C_TESTS)
 

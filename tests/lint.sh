@@ -33,7 +33,7 @@ check 'the core has no writable globals' no_globals
 check 'no left-over marks' no_marks
 if command -v clang-format > /dev/null; then
   check 'clang-format' clang-format --dry-run -Werror runtime/*.[ch] runtime/include/ckpt/*.h bindings/*.[ch] \
-    bindings/include/ckpt/*.h tests/c/*.[ch] tests/trainer/*.[ch] tests/bench/*.c tests/crash/*.[ch]
+    bindings/include/ckpt/*.h tests/c/*.[ch] tests/trainer/*.[ch] tests/bench/*.c tests/power/*.[ch] tests/race/*.[ch] tests/crash/*.[ch]
 fi
 if command -v cppcheck > /dev/null; then
   check 'cppcheck' cppcheck -q --error-exitcode=1 --std=c11 --inline-suppr --suppress=missingIncludeSystem --suppress=memleak \

@@ -46,13 +46,13 @@ end
 local function winners(state, targets, claim, entry)
   local rules = state.compiled.align
   for _, t in ipairs(claim) do
-    if targets[t].name == entry.key then return { t } end
+    if targets[t].name == entry.to then return { t } end
   end
   local fitting = rules.shape and with_shape(targets, claim, entry) or claim
   if #fitting <= 1 or not rules.unique then return fitting end
   local shown = {}
   for i = 1, math.min(#fitting, 4) do shown[i] = targets[fitting[i]].name end
-  state.problem(entry.rule, entry.from, "align: '%s' fits %d target keys alike: %s", entry.key, #fitting,
+  state.problem(entry.rule, entry.from, "align: '%s' fits %d target keys alike: %s", entry.to, #fitting,
     table.concat(shown, ", "))
   return {}
 end
@@ -65,7 +65,7 @@ end
 local function copy(entry, name)
   local out = {}
   for field, value in pairs(entry) do out[field] = value end
-  out.key = name
+  out.to = name
   return out
 end
 
@@ -74,7 +74,7 @@ function M.run(state)
   local targets = state.options.target
   state.mismatched = {}
   if not targets then return end
-  local found = ckpt.align(names_of(targets, "name"), names_of(state.entries, "key"),
+  local found = ckpt.align(names_of(targets, "name"), names_of(state.entries, "to"),
     state.compiled.align.boundary ~= "" and state.compiled.align.boundary or nil)
   local claims, out = claims_of(found), {}
   for i, entry in ipairs(state.entries) do

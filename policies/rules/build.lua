@@ -33,10 +33,10 @@ end
 
 -- Of one operand: what a fixed operation makes of a shape and dtype is inferred once.
 local function infer_known(op, node, operands)
-  local shape = operands[1].shape
-  if not (op.fixed and shape) then return infer(node, operands) end
+  local shape, dtype = operands[1].shape, operands[1].dtype
+  if not (op.fixed and shape and dtype) then return infer(node, operands) end
   op.known = op.known or {}
-  local key = operands[1].dtype .. " " .. table.concat(shape, "x")
+  local key = dtype .. " " .. table.concat(shape, "x")
   local known = op.known[key]
   if not known then
     known = { infer(node, operands) }
@@ -103,6 +103,23 @@ function M.chain(state, rule, list, entry, first, n)
     end
   end
   return { entry }, texts
+end
+
+---What filled operations of a rule come to for a tensor of that shape and dtype: those that are done (of integers not
+---all are), their text, and what comes out. nil: they cannot be done.
+---@return table?
+function M.recipe(rule, list, shape, dtype)
+  local out, texts, entry = {}, {}, { expr = "", shape = shape, dtype = dtype }
+  for _, op in ipairs(list) do
+    if not is_exempt(rule, op, entry) then
+      note(texts, op)
+      out[#out + 1] = op
+      entry = apply(rule, op, { entry })
+      if not entry then return nil end
+    end
+  end
+  out.text, out.shape, out.dtype = operations.append("", texts), entry.shape, entry.dtype
+  return out
 end
 
 ---The parts of a gather as one.

@@ -8,7 +8,7 @@ local M = {}
 local function find(entries, by_name, p)
   if p.literal then return by_name[p.literal] end
   for _, entry in ipairs(entries) do
-    if pattern.match(p, entry.key) then return entry end
+    if pattern.match(p, entry.to) then return entry end
   end
   return nil
 end
@@ -36,11 +36,11 @@ function M.fits(compiled, sources)
   local rule = compiled.detect
   if not rule then return false end
   local entries, by_name = plan.peeled(compiled, sources), {}
-  for _, entry in ipairs(entries) do by_name[entry.key] = entry end
+  for _, entry in ipairs(entries) do by_name[entry.to] = entry end
   if rule.call then
     local named = {}
     for i, entry in ipairs(entries) do
-      named[i] = { name = entry.key, shape = entry.shape, dtype = entry.dtype }
+      named[i] = { name = entry.to, shape = entry.shape, dtype = entry.dtype }
     end
     local ok, result = pcall(rule.call, named)
     return ok and result and true or false

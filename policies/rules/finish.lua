@@ -4,6 +4,8 @@ local pattern = require "policies.rules.pattern"
 
 local M = {}
 
+local NONE = {}
+
 -- ---- ties: outputs that are one tensor ----
 
 -- An expression as text, with sources of one view under one name.
@@ -17,14 +19,14 @@ local function signature(expr, canonical)
 end
 
 -- Source name -> the first source of the same view, for those that have one.
-local function canonical_names(sources)
+local function canonical_names(views)
   local first, names, any = {}, {}, false
-  for _, source in ipairs(sources) do
+  for _, source in ipairs(views) do
     local identity = source.identity
-    if identity ~= nil and first[identity] then
+    if first[identity] then
       names[source.name], any = first[identity], true
       names[first[identity]] = first[identity]
-    elseif identity ~= nil then
+    else
       first[identity] = source.name
     end
   end
@@ -32,7 +34,7 @@ local function canonical_names(sources)
 end
 
 local function find_ties(state, outputs)
-  local canonical = canonical_names(state.sources)
+  local canonical = canonical_names(state.views)
   if not canonical then return end
   local first = {}
   for _, output in ipairs(outputs) do
@@ -47,14 +49,6 @@ end
 
 -- ---- outputs ----
 
-local NONE = {}
-
-local function output_of(entry)
-  return { to = entry.key, expr = entry.expr, from = entry.from, sources = entry.sources or { entry.from },
-    ops = entry.ops and table.concat(entry.ops, " | ") or "", shape = entry.shape, dtype = entry.dtype,
-    rule = entry.rules and entry.rules[#entry.rules], rules = entry.rules or NONE }
-end
-
 local function rule_of(state, id)
   for _, stage in ipairs(state.compiled.stages) do
     for _, rule in ipairs(stage.rules) do
@@ -64,56 +58,98 @@ local function rule_of(state, id)
   return nil
 end
 
-local function collide(state, plan, a, b, entry)
+local function collide(state, plan, a, b, rule)
   local texts = {}
   for i, output in ipairs { a, b } do
     texts[i] = ("'%s'%s"):format(output.from or "nothing", output.rule and " (rule " .. output.rule .. ")" or "")
   end
   table.insert(plan.collisions, { to = a.to, sources = { a.from, b.from }, rules = { a.rule, b.rule } })
-  state.problem(entry.rule or rule_of(state, a.rule), b.from, "two results are named '%s': from %s and from %s", a.to,
+  state.problem(rule or rule_of(state, a.rule), b.from, "two results are named '%s': from %s and from %s", a.to,
     texts[1], texts[2])
 end
 
 -- A name that a tie gives may be another result already: then both have the same bytes.
-local function place(state, plan, by_name, entry)
-  local output = output_of(entry)
+local function meet(state, plan, by_name, output, rule, tied)
   local other = by_name[output.to]
-  if not other then
-    if entry.tied then output.tied_to = entry.tied.key end
-    plan.outputs[#plan.outputs + 1] = output
-    by_name[output.to] = output
-    return
-  end
-  if not (other.tied_to or entry.tied) then return collide(state, plan, other, output, entry) end
-  local owner = by_name[entry.tied and entry.tied.key or other.tied_to]
-  if other.tied_to and not entry.tied then -- the tie stood first: what was meant by it is this result
+  if not (other.tied_to or tied) then return collide(state, plan, other, output, rule) end
+  local owner = by_name[tied and tied.to or other.tied_to]
+  if other.tied_to and not tied then -- the tie stood first: what was meant by it is this result
     other.tied_to = nil
     for field, value in pairs(output) do other[field] = value end
   end
   if owner and owner ~= other then owner.tied_to = output.to end
   local a, b = owner and owner.from, other.from
-  if a and b and a ~= b then table.insert(state.checks, { a = a, b = b, rule = entry.rules[#entry.rules] }) end
+  if a and b and a ~= b then table.insert(state.checks, { a = a, b = b, rule = output.rule }) end
 end
 
+-- An entry that is tied, or could not be built, becomes an output where it stands; true: a new one.
+local function place(state, plan, by_name, entry)
+  local rule, rules, tied, broken = entry.rule, entry.rules, entry.tied, entry.broken
+  if tied and broken then return false end
+  entry.rule, entry.tied, entry.broken = rules[#rules], nil, nil
+  if by_name[entry.to] then return meet(state, plan, by_name, entry, rule, tied) end
+  if tied then entry.tied_to = tied.to end
+  return true
+end
+
+-- Entries become outputs where they stand, and so does their list.
 local function add_outputs(state, plan)
-  local by_name = {}
-  for _, entry in ipairs(state.entries) do
-    if not (entry.broken and entry.tied) then place(state, plan, by_name, entry) end
-  end
-  find_ties(state, plan.outputs)
-end
-
--- ---- what no rule took ----
-
-local function add_passed(state, plan)
-  for _, output in ipairs(plan.outputs) do
-    if #output.rules == 0 and output.from then
-      plan.passed[#plan.passed + 1] = output.from
-      if state.compiled.exact then
-        state.problem(nil, output.from, "no rule takes '%s', and the set is exact", output.from)
-      end
+  local by_name, outputs, n = {}, state.entries, 0
+  local special = state.tying or state.breaking
+  for i = 1, #outputs do
+    local entry = outputs[i]
+    local name, rules = entry.to, entry.rules
+    if special or by_name[name] then
+      rules = place(state, plan, by_name, entry) and rules
+    else
+      entry.rule = rules[#rules]
+    end
+    outputs[i] = nil
+    if rules then
+      n = n + 1
+      outputs[n], by_name[name] = entry, entry
     end
   end
+  plan.outputs = outputs
+  if state.views[1] then find_ties(state, outputs) end
+  return by_name
+end
+
+-- ---- what no rule took, what is of use ----
+
+local function check_passed(state, plan)
+  if not state.compiled.exact then return end
+  for _, name in ipairs(plan.passed) do
+    state.problem(nil, name, "no rule takes '%s', and the set is exact", name)
+  end
+end
+
+-- The sources in `list` are used: those before the place `at` are, and the others by name.
+local function add_used(sources, used, at, list)
+  for _, name in ipairs(list) do
+    while sources[at] and used[sources[at].name] do at = at + 1 end
+    if sources[at] and sources[at].name == name then at = at + 1 else used[name] = true end
+  end
+  return at
+end
+
+-- What passed; and the sources that are used, as names and a place, since they come mostly in the order of what is made
+-- of them.
+local function look_through(state, plan)
+  local sources, targets, used, at, none = state.sources, state.targets, {}, 1, state.no_rules
+  for _, item in ipairs(plan.dropped) do used[item.from] = true end
+  for _, check in ipairs(plan.checks) do used[check.a], used[check.b] = true, true end
+  local outputs = plan.outputs
+  for i = 1, #outputs do
+    local output = outputs[i]
+    if output.rules == none then plan.passed[#plan.passed + 1] = output.from end
+    if not targets or targets[output.to] then
+      local list, source = output.sources, sources[at]
+      local next_one = source and source.name == list[1] and #list == 1
+      at = next_one and at + 1 or add_used(sources, used, at, list)
+    end
+  end
+  return used, at
 end
 
 local function add_unfired(state, plan)
@@ -142,21 +178,13 @@ local function matches_any(list, name)
   return false
 end
 
-local function add_target(state, plan)
-  local filled, used = {}, {}
-  for _, output in ipairs(plan.outputs) do
-    filled[output.to] = true
-    if not state.targets or state.targets[output.to] then
-      for _, from in ipairs(output.sources) do used[from] = true end
-    end
+local function add_target(state, plan, by_name, used, at)
+  for _, target in ipairs(state.options.target or NONE) do
+    if not by_name[target.name] then plan.missing[#plan.missing + 1] = target.name end
   end
-  for _, target in ipairs(state.options.target or {}) do
-    if not filled[target.name] then plan.missing[#plan.missing + 1] = target.name end
-  end
-  for _, item in ipairs(plan.dropped) do used[item.from] = true end
-  for _, check in ipairs(plan.checks) do used[check.a], used[check.b] = true, true end
-  for _, source in ipairs(state.sources) do
-    if not used[source.name] then plan.unused[#plan.unused + 1] = source.name end
+  for i = at, #state.sources do
+    local name = state.sources[i].name
+    if not used[name] then plan.unused[#plan.unused + 1] = name end
   end
 end
 
@@ -201,10 +229,11 @@ function M.plan(state)
   local plan = { id = state.compiled.id, outputs = {}, dropped = state.dropped, passed = {}, unfired = {}, unused = {},
     missing = {}, mismatched = state.mismatched or {}, collisions = {}, checks = state.checks, peeled = state.peeled,
     marks = {}, problems = state.problems, lossy = {} }
-  add_outputs(state, plan)
-  add_passed(state, plan)
+  local by_name = add_outputs(state, plan)
+  local used, at = look_through(state, plan)
+  check_passed(state, plan)
   add_unfired(state, plan)
-  add_target(state, plan)
+  add_target(state, plan, by_name, used, at)
   check_expectations(state, plan)
   check_marks(state, plan)
   return plan

@@ -51,8 +51,8 @@ end
 
 -- Two keys that are the same part of the same group: the captures do not tell them apart.
 local function twice(state, group, other, taken)
-  state.problem(group.rule, taken.entry.key, "'%s' and '%s' are the same part of one group", other.entry.key,
-    taken.entry.key)
+  state.problem(group.rule, taken.entry.to, "'%s' and '%s' are the same part of one group", other.entry.to,
+    taken.entry.to)
 end
 
 local function add_part(state, group, taken, i)
@@ -114,10 +114,11 @@ end
 ---@return { list: table[], of: table<integer, table>, by_rule: table }
 function M.collect(state)
   local all = { list = {}, of = {}, by_rule = {} }
-  for i, m in ipairs(state.matchers) do
+  for i, entry in ipairs(state.entries) do
+    local m = state.matchers[i]
     local kind = m and m.rule.kind
     if kind == "gather" or kind == "any" then
-      local taken = { matcher = m, rule = m.rule, values = state.values[i], entry = state.entries[i] }
+      local taken = { matcher = m, rule = m.rule, values = state.values[i], entry = entry }
       local group = group_of(all, taken, i)
       add_part(state, group, taken, i)
       all.of[i] = group
@@ -147,7 +148,7 @@ end
 local function all_sources(entries)
   local list = {}
   for _, entry in ipairs(entries) do
-    for _, from in ipairs(entry.sources or { entry.from }) do list[#list + 1] = from end
+    for _, from in ipairs(entry.sources) do list[#list + 1] = from end
   end
   return list
 end
@@ -156,18 +157,14 @@ end
 local function all_rules(group)
   local list, seen = {}, {}
   for _, entry in ipairs(group.entries) do
-    for _, id in ipairs(entry.rules or {}) do
+    for _, id in ipairs(entry.rules) do
       if not seen[id] then list[#list + 1], seen[id] = id, true end
     end
   end
   return list
 end
 
-local function all_ops(group, texts)
-  local list = {}
-  for _, text in ipairs(group.entries[1].ops or {}) do list[#list + 1] = text end
-  return table.move(texts, 1, #texts, #list + 1, list)
-end
+local function all_ops(group, texts) return operations.append(group.entries[1].ops, texts) end
 
 -- The first that exists; that the others have the same bytes is checked before anything is written.
 local function choose(state, group)
@@ -181,7 +178,7 @@ local function choose(state, group)
   end
   group.values, group.pattern = best.values, best.matcher.pattern
   local entry = best.entry
-  entry.rules, entry.chosen = all_rules(group), true
+  entry.rules = all_rules(group)
   return entry, 1
 end
 
@@ -214,7 +211,7 @@ local function check_sizes(state, rule, op, list)
   for i, entry in ipairs(list) do
     local dim = entry.shape and (op[2] < 0 and op[2] + #entry.shape or op[2]) + 1
     if dim and entry.shape[dim] ~= wanted[3][i] then
-      return ("part '%s' has %s entries in dimension %d, sizes says %s"):format(entry.key, entry.shape[dim], op[2],
+      return ("part '%s' has %s entries in dimension %d, sizes says %s"):format(entry.to, entry.shape[dim], op[2],
         tostring(wanted[3][i]))
     end
   end
@@ -234,7 +231,7 @@ local function join_list(state, group, list, texts)
 end
 
 local function fail(state, group, why)
-  state.problem(group.rule, group.entries[1].key, "%s", why)
+  state.problem(group.rule, group.entries[1].to, "%s", why)
   return nil
 end
 
@@ -242,7 +239,7 @@ end
 function M.join(state, group)
   if group.rule.kind == "any" then return choose(state, group) end
   if #group.lacking > 0 then
-    return fail(state, group, ("'%s' was found, but not %s"):format(group.entries[1].key,
+    return fail(state, group, ("'%s' was found, but not %s"):format(group.entries[1].to,
       table.concat(group.lacking, ", ")))
   end
   if group.rule.emit then return group.parts end
@@ -251,7 +248,7 @@ function M.join(state, group)
   if not list then return fail(state, group, why) end
   local made, first = join_list(state, group, list, texts)
   if not made then return fail(state, group, first) end
-  return { key = group.entries[1].key, expr = made.expr, shape = made.shape, dtype = made.dtype,
+  return { to = group.entries[1].to, expr = made.expr, shape = made.shape, dtype = made.dtype,
     from = group.entries[1].from, sources = all_sources(group.entries), rules = all_rules(group),
     ops = all_ops(group, texts) }, first
 end
@@ -263,8 +260,9 @@ local function emit_one(state, group, item, parts)
   local made
   made, why = build.emitted(state, group.rule, item.expr, parts, texts)
   if not made then return nil, why end
-  return { key = name, expr = made.expr, shape = made.shape, dtype = made.dtype, from = group.entries[1].from,
-    sources = all_sources(group.entries), rules = all_rules(group), ops = texts, rule = group.rule }
+  return { to = name, expr = made.expr, from = group.entries[1].from, sources = all_sources(group.entries),
+    ops = operations.append("", texts), shape = made.shape, dtype = made.dtype, rule = group.rule,
+    rules = all_rules(group) }
 end
 
 ---The results of emit.

@@ -70,21 +70,21 @@ local function explain(compiled, rule, sources)
   local stage = compiled.stages[rule.stage]
   for _, entry in ipairs(rule.stage == 1 and keys or {}) do
     for _, p in ipairs(rule.patterns) do
-      local ok, found = pcall(pattern.match, p, entry.key)
+      local ok, found = pcall(pattern.match, p, entry.to)
       if ok and found then
         for _, m in ipairs(stage.matchers) do
           if m.rule == rule then break end
-          if m.pattern and pattern.match(m.pattern, entry.key) then
-            return ("takes nothing: rule %s comes before it and takes '%s'"):format(m.rule.id, entry.key)
+          if m.pattern and pattern.match(m.pattern, entry.to) then
+            return ("takes nothing: rule %s comes before it and takes '%s'"):format(m.rule.id, entry.to)
           end
         end
-        return ("takes nothing: '%s' fits its pattern, but not its condition"):format(entry.key)
+        return ("takes nothing: '%s' fits its pattern, but not its condition"):format(entry.to)
       end
     end
   end
   local p = rule.patterns[1]
   local names = {}
-  for i, entry in ipairs(keys) do names[i] = entry.key end
+  for i, entry in ipairs(keys) do names[i] = entry.to end
   local near = p and p.literal and #names <= 5000 and words.nearest(p.literal, names)
   return near and ("matches nothing; did you mean '%s'?"):format(near) or nil
 end

@@ -2,6 +2,7 @@
 -- skeleton, its digits as one 0, says which may match at all; keys of one layer have one skeleton, so that most keys
 -- are compared with the few rules that can take them, however many there are.
 local pattern = require "policies.rules.pattern"
+local quick = require "policies.rules.quick"
 
 local M = {}
 
@@ -16,7 +17,7 @@ end
 
 local function fits_vars(state, rule, vars)
   for name, wanted in pairs(vars) do -- all must hold: the order decides nothing
-    local value, why = state.env.get(name)
+    local value, why = state.var_env.get(name)
     if value == nil then
       state.once(rule, "when: " .. why)
       return false
@@ -32,7 +33,7 @@ function M.holds(state, rule, entry, values)
   if not when then return true end
   if when.off ~= nil then return not when.off end
   if when.call then
-    local ok, result = pcall(when.call, values, { name = entry.key, shape = entry.shape, dtype = entry.dtype })
+    local ok, result = pcall(when.call, values, { name = entry.to, shape = entry.shape, dtype = entry.dtype })
     if not ok then state.once(rule, "when raised: " .. tostring(result)) end
     return ok and result
   end
@@ -81,10 +82,10 @@ end
 -- ---- one matcher ----
 
 local function try_pattern(state, m, entry)
-  if m.pattern.fast then return pattern.capture(m.pattern, entry.key) end
-  local ok, values = pcall(pattern.capture, m.pattern, entry.key)
+  if m.pattern.fast then return pattern.capture(m.pattern, entry.to) end
+  local ok, values = pcall(pattern.capture, m.pattern, entry.to)
   if ok then return values end
-  local why = type(values) == "table" and ("is too costly for '%s'"):format(entry.key)
+  local why = type(values) == "table" and ("is too costly for '%s'"):format(entry.to)
     or ": " .. tostring(values):gsub("^.-:%d+: ", "")
   state.once(m.rule, ("pattern '%s' %s"):format(m.pattern.text, why))
   return nil
@@ -92,8 +93,8 @@ end
 
 -- { key =, ops = } of a map rule; nil if it does not take the key.
 local function try_map(state, rule, entry)
-  local tensor = { name = entry.key, shape = entry.shape, dtype = entry.dtype }
-  local ok, key, operations = pcall(rule.call, entry.key, tensor)
+  local tensor = { name = entry.to, shape = entry.shape, dtype = entry.dtype }
+  local ok, key, operations = pcall(rule.call, entry.to, tensor)
   if not ok then
     state.once(rule, "map raised: " .. tostring(key))
     return nil
@@ -109,7 +110,7 @@ local function try(state, m, entry)
   if m.pattern then
     values = m.pattern.literal and {} or try_pattern(state, m, entry)
   elseif rule.kind == "rewrite" then
-    local key = M.rewrite(rule, entry.key)
+    local key = M.rewrite(rule, entry.to)
     values = key and { made = key }
   else
     values = try_map(state, rule, entry)
@@ -126,17 +127,63 @@ local function may_match(m, skeleton)
   return m.rule.kind == "map" or skeleton:find(m.rule.chunk, 1, true) ~= nil
 end
 
-local function open_matchers(stage, cache, key)
+local function never() return nil end
+
+local NOWHERE = { first = never }
+
+-- The short way of a list, that of its first matchers up to one that has none. `first`: it, if what it takes is of this
+-- skeleton in any case, so that it can be tried before the skeleton of a key is made.
+local function set_quick(cache, list, skeleton)
+  local ways, certain = {}, true
+  for i, m in ipairs(list) do
+    ways[i] = quick.renamer(cache.state, m, cache.literal)
+    if not ways[i] then break end
+    certain = certain and pattern.skeleton(m.pattern) == skeleton
+  end
+  list.quick = quick.first_of(ways)
+  list.first = certain and list.quick or never
+end
+
+-- Those that may take keys of one skeleton, in order. `following`: the list of the key that last came after one of it.
+local function new_list(cache, skeleton)
+  local list = { following = NOWHERE }
+  for _, m in ipairs(cache.stage.open) do
+    if may_match(m, skeleton) then list[#list + 1] = m end
+  end
+  set_quick(cache, list, skeleton)
+  return list
+end
+
+local function open_matchers(cache, key)
   local skeleton = key:gsub("%d+", "0")
-  local list = cache[skeleton]
+  local list = cache.lists[skeleton]
   if not list then
-    list = {}
-    for _, m in ipairs(stage.open) do
-      if may_match(m, skeleton) then list[#list + 1] = m end
-    end
-    cache[skeleton] = list
+    list = new_list(cache, skeleton)
+    cache.lists[skeleton] = list
   end
   return list
+end
+
+---What is remembered from key to key of a stage.
+function M.cache(state, stage)
+  return { state = state, stage = stage, lists = {}, last = { following = NOWHERE },
+    literal = next(stage.literal) ~= nil and stage.literal or nil }
+end
+
+---The short way: the name that a rule gives to a key, and its matcher; nil: the long way has to look. Keys of one layer
+---come in the order of those of the layer before: what took the key behind the last one then is tried first.
+---@return string|false|nil name, table? matcher
+function M.find_quick(cache, key)
+  local last = cache.last
+  local list = last.following
+  local name, m = list.first(key)
+  if not name then
+    list = open_matchers(cache, key)
+    last.following = list
+    name, m = list.quick(key)
+  end
+  cache.last = list
+  return name, m
 end
 
 local NONE = {}
@@ -144,8 +191,9 @@ local NONE = {}
 ---The first matcher behind place `after` that takes the entry, and its captures. A rule that hands on (`pass`) changes
 ---the entry's key on the way.
 ---@return table? matcher, table? values
-function M.find(state, stage, cache, entry, after)
-  local literal, open = stage.literal[entry.key] or NONE, open_matchers(stage, cache, entry.key)
+function M.find(cache, entry, after)
+  local state, open = cache.state, open_matchers(cache, entry.to)
+  local literal = cache.literal and cache.literal[entry.to] or NONE
   local i, j = 1, 1
   while true do
     local a, b = literal[i], open[j]
@@ -156,8 +204,8 @@ function M.find(state, stage, cache, entry, after)
     if values and not m.rule.pass then return m, values end
     if values then
       state.fire(m.rule, entry)
-      entry.key = values.made
-      return M.find(state, stage, cache, entry, m.order)
+      entry.to = values.made
+      return M.find(cache, entry, m.order)
     end
   end
 end

@@ -153,7 +153,7 @@ local function prepare_rest(op, out)
 end
 
 local function prepare_arguments(kind, op, out)
-  local at, optional = 1, false
+  local at, optional, left_out = 1, false, nil
   for letter in kind.arguments:gmatch(".") do
     if letter == "?" then
       optional = true
@@ -164,6 +164,8 @@ local function prepare_arguments(kind, op, out)
       local value, why = op[at], nil
       if value ~= nil or not optional then value, why = PREPARE[letter](value) end
       if value == nil and why then return ("argument %d: %s"):format(at - 1, why) end
+      if value ~= nil and left_out then return ("argument %d is left out, but not %d"):format(left_out, at - 1) end
+      if value == nil then left_out = left_out or at - 1 end
       out[at] = value
     end
   end
@@ -206,6 +208,16 @@ function M.text(op)
   local arguments = {}
   for i = 2, #op do arguments[i - 1] = argument_text(op[i]) end
   return ("%s(%s)"):format(op[1], table.concat(arguments, ", "))
+end
+
+---The text of what an entry went through, and further texts.
+---@param before string
+---@param texts string[]
+---@return string
+function M.append(before, texts)
+  if #texts == 0 then return before end
+  if before == "" then return table.concat(texts, " | ") end
+  return before .. " | " .. table.concat(texts, " | ")
 end
 
 ---Calls f(name, use) with every name in the arithmetic of a prepared operation.

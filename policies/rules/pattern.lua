@@ -115,7 +115,7 @@ local function fast_piece(element, following)
   return not following and "(.+)" or nil
 end
 
-local FAST = 3 -- captures
+local FAST = 6 -- captures
 
 local function set_fast(p)
   local out = { "^" }
@@ -259,10 +259,24 @@ function M.may_match(p, skeleton)
   return true
 end
 
+---The skeleton of all keys that a pattern takes, if they have one: if nothing but integers differs.
+---@param p ckpt.rules.Pattern
+---@return string?
+function M.skeleton(p)
+  local out = {}
+  for i, element in ipairs(p.elements or {}) do
+    if not element.text and element.kind ~= "i" then return nil end
+    out[i] = element.text or "0"
+  end
+  return out[1] and (table.concat(out):gsub("%d+", "0"))
+end
+
 -- ---- captures as values ----
 
--- An integer without leading zeros that fits, or nil.
-local function to_integer(text)
+---An integer without leading zeros that fits, or nil.
+---@param text string of digits
+---@return integer?
+function M.to_integer(text)
   if #text > 1 and text:byte(1) == 48 then return nil end
   return math.tointeger(tonumber(text))
 end
@@ -270,7 +284,7 @@ end
 -- values[k] and values[name] = the k-th capture; false if it is none.
 local function set_value(p, values, k, text)
   local value = text
-  if p.kinds[k] == "i" then value = to_integer(text) end
+  if p.kinds[k] == "i" then value = M.to_integer(text) end
   if value == nil then return false end
   values[k] = value
   local name = p.names[k]
@@ -288,11 +302,12 @@ function M.capture(p, key)
     local found = M.match(p, key)
     return found and M.values(p, found)
   end
-  local a, b, c = key:match(p.fast)
-  if not a then return nil end
   local values = {}
-  local ok = set_value(p, values, 1, a) and (b == nil or set_value(p, values, 2, b))
-    and (c == nil or set_value(p, values, 3, c))
+  local a, b, c, d, e, f = key:match(p.fast)
+  if not a or not set_value(p, values, 1, a) then return nil end
+  local ok = (b == nil or set_value(p, values, 2, b)) and (c == nil or set_value(p, values, 3, c))
+    and (d == nil or set_value(p, values, 4, d)) and (e == nil or set_value(p, values, 5, e))
+    and (f == nil or set_value(p, values, 6, f))
   return ok and values or nil
 end
 
@@ -314,7 +329,7 @@ end
 
 ---@class ckpt.rules.Template
 ---@field text string
----@field parts (string|table)[] text, or { capture = k } or { node = arithmetic }
+---@field parts (string|table)[] text, or { capture = k }, { star = n } or { node = arithmetic, text = }
 
 -- What {inside} is: `stars` counts the {*} so far, which go by their order.
 local function read_part(t, inside)
@@ -327,7 +342,7 @@ local function read_part(t, inside)
   local name = inside:match("^([%a_][%w_]*):[is*]$") -- as in the pattern
   local node, why = arith.parse(name or inside)
   if not node then return nil, why end
-  return { node = node }
+  return { node = node, text = name or inside }
 end
 
 -- The template as a format of string.format, and what goes into it.
@@ -367,8 +382,9 @@ end
 ---A template that is one key, whatever characters it holds.
 function M.literal_template(key) return set_format { text = key, parts = { key }, stars = 0 } end
 
--- The number of the n-th {*} of a pattern.
-local function star_of(p, n)
+---The number of the n-th {*} of a pattern.
+---@return integer?
+function M.star(p, n)
   for k, capture in ipairs(p.captures) do
     if capture.name == "*" then
       n = n - 1
@@ -386,7 +402,7 @@ function M.check(t, p, known)
   for _, part in ipairs(t.parts) do
     if type(part) == "table" then
       local why
-      if part.star and not (p and star_of(p, part.star)) then why = "there is no such {*} in the pattern" end
+      if part.star and not (p and M.star(p, part.star)) then why = "there is no such {*} in the pattern" end
       if part.capture and not (p and (p.lua or p.captures[part.capture])) then
         why = ("there is no capture %d"):format(part.capture)
       end
@@ -403,7 +419,7 @@ function M.check(t, p, known)
 end
 
 local function part_value(part, p, values, env)
-  if part.star then return values[star_of(p, part.star)] end
+  if part.star then return values[M.star(p, part.star)] end
   if part.capture then return values[part.capture] end
   return arith.evaluate(part.node, env)
 end

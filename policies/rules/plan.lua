@@ -1,18 +1,23 @@
 -- plan.lua: a compiled set over the names, shapes and dtypes of one file: what each result is made of. Nothing is
 -- read.
 --
--- An entry is one tensor on its way: { key = its name now, expr =, shape =, dtype =, from = its (first) source,
--- sources =, ops = texts, rules = ids }. A stage first finds the rule of each entry, then builds what comes out, in
--- the order of the entries; a result of several stands where the first of them stood.
+-- An entry is one tensor on its way and in the end an output: { to = its name now, expr =, shape =, dtype =, from = its
+-- (first) source, sources =, ops = text, rules = ids, rule = the last one, in the end its id }. A stage first finds the
+-- rule of each entry, then builds what comes out, in the order of the entries; a result of several stands where the
+-- first of them stood.
 local align = require "policies.rules.align"
 local build = require "policies.rules.build"
 local finish = require "policies.rules.finish"
 local groups = require "policies.rules.groups"
 local match = require "policies.rules.match"
+local operations = require "policies.rules.ops"
 local pattern = require "policies.rules.pattern"
+local quick = require "policies.rules.quick"
 local variables = require "policies.rules.vars"
 
 local M = {}
+
+local find_quick, operate = match.find_quick, quick.operate
 
 -- ---- the state ----
 
@@ -23,16 +28,21 @@ local function problem(state, rule, key, format, ...)
   return nil
 end
 
-local function fire(state, rule, entry)
-  state.fired[rule] = (state.fired[rule] or 0) + 1
-  local before = entry.rules
-  if not before then
-    rule.alone = rule.alone or { rule.id } -- shared by all entries that it alone took
-    entry.rules = rule.alone
-  elseif before[#before] ~= rule.id then
-    entry.rules = table.move(before, 1, #before, 1, {})
-    table.insert(entry.rules, rule.id)
+-- The ids of rules with one more. Lists are shared by all entries that went the same way.
+local function with_rule(state, before, rule)
+  local after, list = state.after[before] or {}, before
+  if before[#before] ~= rule.id then
+    list = table.move(before, 1, #before, 1, {})
+    list[#list + 1] = rule.id
   end
+  after[rule], state.after[before], state.fired[rule] = list, after, true
+  return list
+end
+
+local function fire(state, rule, entry)
+  local before = entry.rules
+  local after = state.after[before]
+  entry.rules = after and after[rule] or with_rule(state, before, rule)
 end
 
 -- The place of a value among those of a capture that a rule met in this stage.
@@ -42,7 +52,7 @@ local function rank(state, rule, name, value)
   if not of[name] then
     local list, seen = {}, {}
     for i, m in pairs(state.matchers) do -- sorted below
-      local v = m and m.rule == rule and state.values[i][name]
+      local v = m.rule == rule and state.values[i][name]
       if v and not seen[v] then list[#list + 1], seen[v] = v, true end
     end
     table.sort(list, function(a, b)
@@ -59,11 +69,13 @@ end
 
 local function new_state(compiled, sources, options)
   local state = { compiled = compiled, options = options, sources = sources, problems = {}, fired = {}, dropped = {},
-    checks = {}, var_values = {}, ranks = {}, said = {} }
+    checks = {}, var_values = {}, ranks = {}, said = {}, no_rules = {}, after = {}, known = {}, recipes = {},
+    views = {}, ops = {} }
   state.env = variables.environment(state, function(rule, name, value)
     if not rule then return nil, "rank has no meaning here" end
     return rank(state, rule, name, value)
   end)
+  state.var_env = variables.own_environment(state)
   function state.problem(rule, key, format, ...) return problem(state, rule, key, format, ...) end
   function state.fire(rule, entry) return fire(state, rule, entry) end
   function state.once(rule, message)
@@ -84,12 +96,19 @@ local function new_state(compiled, sources, options)
   return state
 end
 
+-- With room for all fields of an output, which spares a table for each key.
+local function new_entry(state, i)
+  local source, views = state.sources[i], state.views
+  local name = source.name
+  if source.identity ~= nil then views[#views + 1] = source end
+  return { to = state.names[i], expr = name, from = name, sources = { name }, ops = "", shape = source.shape,
+    dtype = source.dtype, rule = nil, rules = state.no_rules }
+end
+
+-- All of them; a stage makes those that it comes to first.
 local function set_entries(state)
   state.entries = {}
-  for i, source in ipairs(state.sources) do
-    state.entries[i] = { key = source.name, expr = source.name, from = source.name, shape = source.shape,
-      dtype = source.dtype, identity = source.identity }
-  end
+  for i = 1, #state.names do state.entries[i] = new_entry(state, i) end
 end
 
 -- ---- peel ----
@@ -97,27 +116,27 @@ end
 local function begins(key, prefix) return #key > #prefix and key:sub(1, #prefix) == prefix end
 
 local function peel_all(state, prefix)
-  for _, entry in ipairs(state.entries) do
-    if not begins(entry.key, prefix) then return false end
+  for _, name in ipairs(state.names) do
+    if not begins(name, prefix) then return false end
   end
   for _, target in ipairs(state.options.target or {}) do
     if not begins(target.name, prefix) then return true end
   end
-  return not (state.options.target and state.options.target[1]) and #state.entries > 0
+  return not (state.options.target and state.options.target[1]) and #state.names > 0
 end
 
 local function take_prefix(state, prefix)
-  for _, entry in ipairs(state.entries) do entry.key = entry.key:sub(#prefix + 1) end
+  for i, name in ipairs(state.names) do state.names[i] = name:sub(#prefix + 1) end
   table.insert(state.peeled, prefix)
 end
 
 local function peel_each(state, prefixes)
-  local seen = {}
-  for _, entry in ipairs(state.entries) do
+  local names, seen = state.names, {}
+  for place in ipairs(names) do
     local i = 1
     while i <= #prefixes do
-      if begins(entry.key, prefixes[i]) then
-        entry.key = entry.key:sub(#prefixes[i] + 1)
+      if begins(names[place], prefixes[i]) then
+        names[place] = names[place]:sub(#prefixes[i] + 1)
         if not seen[prefixes[i]] then table.insert(state.peeled, prefixes[i]) end
         seen[prefixes[i]] = true
         i = 0
@@ -127,10 +146,11 @@ local function peel_each(state, prefixes)
   end
 end
 
--- To a fixed point: after each prefix that goes, all are tried again.
+-- The names of before the first stage. To a fixed point: after each prefix that goes, all are tried again.
 local function peel(state)
-  local prefixes, i = state.compiled.peel, 1
-  state.peeled = {}
+  local prefixes, names, i = state.compiled.peel, {}, 1
+  for place, source in ipairs(state.sources) do names[place] = source.name end
+  state.names, state.peeled = names, {}
   if prefixes.mode == "each" then return peel_each(state, prefixes) end
   while i <= #prefixes do
     if peel_all(state, prefixes[i]) then
@@ -143,18 +163,11 @@ end
 
 -- ---- results of one rule ----
 
-local function sources_of(entry) return entry.sources or { entry.from } end
-
 -- What an entry was before a rule stays with what it becomes.
 local function derive(entry, made, rule, texts)
-  local out = { key = made.key, expr = made.expr, shape = made.shape, dtype = made.dtype, from = entry.from,
-    sources = entry.sources, identity = entry.identity, rules = entry.rules, ops = entry.ops, rule = rule,
+  return { to = made.to, expr = made.expr, from = entry.from, sources = entry.sources,
+    ops = operations.append(entry.ops, texts), shape = made.shape, dtype = made.dtype, rule = rule, rules = entry.rules,
     broken = entry.broken }
-  if #texts > 0 then
-    out.ops = table.move(entry.ops or {}, 1, #(entry.ops or {}), 1, {})
-    table.move(texts, 1, #texts, #out.ops + 1, out.ops)
-  end
-  return out
 end
 
 local function add(out, entry) out[#out + 1] = entry end
@@ -162,17 +175,17 @@ local function add(out, entry) out[#out + 1] = entry end
 local function add_tie(state, rule, p, values, entry, out)
   if not rule.tie then return end
   local name, why = pattern.fill(rule.tie, p, values, state.env)
-  if not name then return state.problem(rule, entry.key, "%s", why) end
+  if not name then return state.problem(rule, entry.to, "%s", why) end
   local copy = {}
   for field, value in pairs(entry) do copy[field] = value end
-  copy.key, copy.tied = name, entry
+  copy.to, copy.tied, state.tying = name, entry, true
   add(out, copy)
 end
 
 -- An entry that could not be built keeps its place, so that what follows from its name is found too.
 local function broken(state, rule, entry, why, out)
-  state.problem(rule, entry.key, "%s", why)
-  entry.broken, entry.rule = true, rule
+  state.problem(rule, entry.to, "%s", why)
+  entry.broken, entry.rule, state.breaking = true, rule, true
   add(out, entry)
 end
 
@@ -180,7 +193,7 @@ end
 local function rename(state, rule, p, values, entry, out)
   local name, why = pattern.fill(rule.to[1], p, values, state.env)
   if not name then return broken(state, rule, entry, why, out) end
-  entry.key, entry.rule = name, rule
+  entry.to, entry.rule = name, rule
   out[#out + 1] = entry
 end
 
@@ -192,21 +205,21 @@ local function add_results(state, rule, p, values, entry, out, first)
   local list, texts = build.chain(state, rule, rule.ops, entry, first or 1, templates and #templates or 1)
   if not list then
     broken(state, rule, entry, texts, out)
-    entry.key = templates and pattern.fill(templates[1], p, values, state.env) or entry.key
+    entry.to = templates and pattern.fill(templates[1], p, values, state.env) or entry.to
     return
   end
   for i, made in ipairs(list) do
-    local name, why = entry.key, nil
+    local name, why = entry.to, nil
     if templates then name, why = pattern.fill(templates[i], p, values, state.env) end
     if not name then return broken(state, rule, entry, why, out) end
-    local result = derive(entry, { key = name, expr = made.expr, shape = made.shape, dtype = made.dtype }, rule, texts)
+    local result = derive(entry, { to = name, expr = made.expr, shape = made.shape, dtype = made.dtype }, rule, texts)
     add(out, result)
     if i == 1 then add_tie(state, rule, p, values, result, out) end
   end
 end
 
 local function drop(state, rule, entry)
-  for _, from in ipairs(sources_of(entry)) do
+  for _, from in ipairs(entry.sources) do
     table.insert(state.dropped, { from = from, rule = rule and rule.id })
   end
 end
@@ -221,7 +234,7 @@ local function add_mapped(state, rule, values, entry, out)
   if not list then return broken(state, rule, entry, why, out) end
   local made, texts = build.chain(state, rule, list, entry, 1, 1)
   if not made then return broken(state, rule, entry, texts, out) end
-  made[1] = { key = values.made, expr = made[1].expr, shape = made[1].shape, dtype = made[1].dtype }
+  made[1] = { to = values.made, expr = made[1].expr, shape = made[1].shape, dtype = made[1].dtype }
   add(out, derive(entry, made[1], rule, texts))
 end
 
@@ -234,7 +247,7 @@ local function add_single(state, m, values, entry, out)
   end
   if rule.kind == "map" then return add_mapped(state, rule, values, entry, out) end
   if rule.kind == "rewrite" then
-    entry.key, entry.rule = values.made, rule
+    entry.to, entry.rule = values.made, rule
     if #rule.ops == 0 then return add(out, entry) end
     values = {}
   end
@@ -258,57 +271,82 @@ local function add_group(state, group, out)
 end
 
 local function add_made(state, rule, out)
-  if (rule.when and (rule.when.off or not match.holds(state, rule, { key = "" }, {})))
+  if (rule.when and (rule.when.off or not match.holds(state, rule, { to = "" }, {})))
     or (rule.target and not (state.targets and state.has_target(rule, nil, {}))) then
     return
   end
-  local entry = { key = rule.to[1].text, sources = {} }
+  local entry = { to = rule.to[1].text, sources = {}, ops = "", rules = state.no_rules }
   fire(state, rule, entry)
   add_results(state, rule, nil, {}, entry, out)
 end
 
 -- ---- a stage ----
 
--- The entries that each rule takes: matcher and captures by place. Those of a group that is not whole and need not be
--- go on to the next rule.
-local function take_all(state, stage)
-  local cache, matchers, values = {}, {}, {}
-  local find = match.find
-  for i, entry in ipairs(state.entries) do
-    local m, captured = find(state, stage, cache, entry, 0)
-    matchers[i], values[i] = m or false, captured or false
-  end
-  state.matchers, state.values = matchers, values
-  if not stage.grouping then return end
-  local released
+-- Those of a group that is not whole and need not be go on to the next rule.
+local function release(state, cache)
+  local matchers, values = state.matchers, state.values
   repeat
     state.groups = groups.collect(state)
-    released = groups.released(state.groups)
+    local released = groups.released(state.groups)
     for _, i in ipairs(released) do
-      local m, captured = find(state, stage, cache, state.entries[i], matchers[i].order)
-      matchers[i], values[i] = m or false, captured or false
+      local m, captured = match.find(cache, state.entries[i], matchers[i].order)
+      matchers[i], values[i] = m, captured
     end
   until #released == 0
 end
 
-local function run_stage(state, stage)
-  local out = {}
-  state.ranks, state.groups = {}, nil
-  take_all(state, stage)
-  for i, entry in ipairs(state.entries) do
-    if state.matchers[i] then fire(state, state.matchers[i].rule, entry) end
-  end
-  for i, entry in ipairs(state.entries) do
-    local m = state.matchers[i]
-    local group = m and state.groups and state.groups.of[i]
-    if not m then
-      out[#out + 1] = entry
-    elseif not group then
-      add_single(state, m, state.values[i], entry, out)
-    elseif group.first == i then
-      add_group(state, group, out)
+-- The short way: at once what the entry becomes. false: it is for the long way.
+local function take_quick(state, cache, entry)
+  local name, m = find_quick(cache, entry.to)
+  local rule = m and m.rule
+  if not rule or (rule.ops[1] and not operate(state, rule, entry)) then return false end
+  local after = state.after[entry.rules]
+  entry.to, entry.rule, entry.rules = name, rule, after and after[rule] or with_rule(state, entry.rules, rule)
+  return true
+end
+
+-- The rest of the entries that rules take: matcher and captures by place.
+local function take_all(state, stage)
+  local cache, entries, matchers, values = match.cache(state, stage), state.entries or {}, {}, {}
+  local any = false
+  for i = 1, state.entries and #entries or #state.names do
+    local entry = entries[i]
+    if not entry then
+      entry = new_entry(state, i)
+      entries[i] = entry
+    end
+    if not take_quick(state, cache, entry) then
+      local m, captured = match.find(cache, entry, 0)
+      if m then matchers[i], values[i], any = m, captured, true end
     end
   end
+  state.entries, state.matchers, state.values = entries, matchers, values
+  if stage.grouping then release(state, cache) end
+  return any
+end
+
+local function add_taken(state, i, entry, out)
+  local m = state.matchers[i]
+  local group = state.groups and state.groups.of[i]
+  if not group then return add_single(state, m, state.values[i], entry, out) end
+  if group.first == i then add_group(state, group, out) end
+end
+
+-- What comes out of the entries, where rules took any the long way.
+local function add_all(state)
+  local out, entries, matchers = {}, state.entries, state.matchers
+  for i = 1, #entries do
+    if matchers[i] then fire(state, matchers[i].rule, entries[i]) end
+  end
+  for i = 1, #entries do
+    if matchers[i] then add_taken(state, i, entries[i], out) else out[#out + 1] = entries[i] end
+  end
+  return out
+end
+
+local function run_stage(state, stage)
+  state.ranks, state.groups = {}, nil
+  local out = take_all(state, stage) and add_all(state) or state.entries
   for _, rule in ipairs(stage.rules) do
     if rule.kind == "make" then add_made(state, rule, out) end
   end
@@ -355,10 +393,9 @@ end
 ---@return ckpt.rules.Plan
 function M.plan(compiled, sources, options)
   local state = new_state(compiled, sources, options or {})
-  set_entries(state)
   peel(state)
-  state.first = state.entries
   for _, stage in ipairs(compiled.stages) do run_stage(state, stage) end
+  if not state.entries then set_entries(state) end
   if compiled.align then align.run(state) end
   return finish.plan(state)
 end
@@ -367,8 +404,8 @@ end
 ---@return ckpt.rules.Source[]
 function M.peeled(compiled, sources)
   local state = new_state(compiled, sources, {})
-  set_entries(state)
   peel(state)
+  set_entries(state)
   return state.entries
 end
 

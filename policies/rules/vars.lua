@@ -29,21 +29,21 @@ end
 
 local function count(state, p)
   local seen, n = {}, 0
-  for _, entry in ipairs(state.entries) do
-    local found = pattern.match(p, entry.key)
+  for _, name in ipairs(state.names) do
+    local found = pattern.match(p, name)
     if found and not seen[found[1]] then seen[found[1]], n = true, n + 1 end
   end
   return n
 end
 
 local function size_of(state, var, name)
-  for _, entry in ipairs(state.first or state.entries) do
-    if pattern.match(var.dim, entry.key) then
-      local shape = entry.shape
+  for place, key in ipairs(state.names) do
+    if pattern.match(var.dim, key) then
+      local shape = state.sources[place].shape
       local i = shape and (var.index < 0 and #shape + var.index or var.index) + 1
       if shape and shape[i] then return shape[i] end
-      return nil, shape and ("variable '%s': '%s' has no dimension %d"):format(name, entry.key, var.index)
-        or ("variable '%s': the shape of '%s' is not known"):format(name, entry.key)
+      return nil, shape and ("variable '%s': '%s' has no dimension %d"):format(name, key, var.index)
+        or ("variable '%s': the shape of '%s' is not known"):format(name, key)
     end
   end
   return nil, ("variable '%s': no key matches '%s'"):format(name, var.dim.text)
@@ -67,13 +67,13 @@ local function find(state, var, name)
   local given = state.options.vars and state.options.vars[name]
   if given ~= nil then return plain(given) end
   if var.value ~= nil then return plain(var.value) end
-  if var.node then return arith.evaluate(var.node, state.env) end
+  if var.node then return arith.evaluate(var.node, state.var_env) end
   local value, why = from_outside(state, var), nil
   if value ~= nil then return plain(value) end
   if var.dim then value, why = size_of(state, var, name) end
   if value == nil and var.count then value = count(state, var.count) end
   if value ~= nil then return value end
-  if var.default_node then return arith.evaluate(var.default_node, state.env) end
+  if var.default_node then return arith.evaluate(var.default_node, state.var_env) end
   if var.default ~= nil then return plain(var.default) end
   if why then return nil, why end
   return missing(var, name)
@@ -94,6 +94,13 @@ function M.get(state, name)
     state.var_values[name] = known
   end
   return known.value, known.why
+end
+
+---The environment of variables, and of operations that only they are in.
+---@return ckpt.rules.Env
+function M.own_environment(state)
+  return { get = function(name) return M.get(state, name) end, lookup = state.env.lookup,
+    rank = function() return nil, "rank has no meaning here" end }
 end
 
 ---The environment of templates and operations: captures, then variables. `values` and `rule` are set for each key.

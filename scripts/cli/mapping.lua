@@ -229,6 +229,10 @@ local function check_vars(loaded, vars, problems)
   end
 end
 
+---Lets the plan of `n` keys take 1 KB for each before the collector, which would find it all in use, goes on.
+---@param n integer
+function M.make_room(n) collectgarbage("step", -n) end
+
 ---The plan of a loaded set for a checkpoint. Its problems are all that is wrong; nil only where there is no state dict.
 ---@param cp any a checkpoint
 ---@param loaded mapping.Loaded
@@ -238,10 +242,9 @@ function M.plan(cp, loaded, options)
   local sd, path, code = M.state_dict(cp, loaded.compiled)
   if not sd then return nil, path, code end
   local job = { sd = sd, path = path, sources = M.sources(sd), marks = marks.of(cp, path) }
-  local pause = collectgarbage("setpause", 1000) -- nearly all that a plan makes is kept
+  M.make_room(#job.sources)
   local plan = rules.plan(loaded.compiled, job.sources, { config = options.config, vars = options.vars,
     target = options.target, marks = job.marks })
-  collectgarbage("setpause", pause)
   check_vars(loaded, options.vars, plan.problems)
   for _, problem in ipairs(plan.problems) do
     if not problem.file then problem.file = loaded.file end

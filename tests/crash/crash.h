@@ -55,7 +55,8 @@ typedef enum crash_bug {
   UNLINK_FIRST, /* removes the alias, then makes it again */
   RENAME_FIRST, /* gives the name before the fsync */
   DEAF,         /* looks at no result */
-  LEAKY         /* keeps the descriptor after an error */
+  LEAKY,        /* keeps the descriptor after an error */
+  FORGETFUL     /* and memory, which only a sanitizer sees */
 } crash_bug;
 
 /* Of file systems that cannot do everything. */

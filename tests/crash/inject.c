@@ -188,9 +188,17 @@ static int lacking(const fault *f, const struct seccomp_data *d) {
   return (f->lacks & NO_UNNAMED) != 0 && unnamed ? EOPNOTSUPP : 0;
 }
 
+/* A sanitizer's own memory must not fail: it ends the process then. Of ours are the maps of files. */
+static bool is_of_sanitizer(const struct seccomp_data *d) {
+  bool anonymous = d->nr == SYS_mmap && (int)d->args[4] < 0;
+  return getenv("SANITIZED") != NULL &&
+         (anonymous || d->nr == SYS_munmap || d->nr == SYS_madvise || d->nr == SYS_clone3);
+}
+
 /* True if the fault is to be put at this call. */
-static bool is_due(supervisor *s, int nr) {
-  if (atomic_load(&s->report->watched) == 0) return false;
+static bool is_due(supervisor *s, const struct seccomp_data *d) {
+  int nr = d->nr;
+  if (atomic_load(&s->report->watched) == 0 || is_of_sanitizer(d)) return false;
   if (nr == s->persistent) return true;
   if (!is_faulty(nr, s->f->kind)) return false;
   if (++s->out->calls != s->f->at) return false;
@@ -205,7 +213,7 @@ static bool is_due(supervisor *s, int nr) {
 static bool answer(supervisor *s, const struct seccomp_notif *n, struct seccomp_notif_resp *r) {
   int lack = lacking(s->f, &n->data);
   *r = (struct seccomp_notif_resp){.id = n->id, .flags = SECCOMP_USER_NOTIF_FLAG_CONTINUE};
-  bool due = is_due(s, n->data.nr);
+  bool due = is_due(s, &n->data);
   if (due && s->f->kind == KILL) return false;
   if (due && s->f->kind == FAIL) *r = (struct seccomp_notif_resp){.id = n->id, .error = -s->f->error};
   if (due && s->f->kind == SHORT) {

@@ -339,6 +339,7 @@ static bool control_rename(crash_run *r, const char *data, size_t size) {
   if (ok || r->bug == DEAF) ok = fsync(fd) == 0;
   if (ok || r->bug != LEAKY) close(fd);
   if (!ok && r->bug != DEAF) unlink(temp);
+  if (!ok && r->bug == FORGETFUL) *(volatile char *)malloc(77) = 1;
   return ok || r->bug == DEAF;
 }
 
@@ -411,6 +412,7 @@ const scenario crash_controls[] = {
     {.name = "rename-first", .before = 5, .run = control, .bug = RENAME_FIRST},
     {.name = "deaf", .before = 5, .run = control, .bug = DEAF},
     {.name = "leaky", .before = 5, .run = control, .bug = LEAKY},
+    {.name = "forgetful", .before = 5, .run = control, .bug = FORGETFUL},
     {.name = NULL},
 };
 

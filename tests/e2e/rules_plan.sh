@@ -35,7 +35,7 @@ local cp = assert(ckpt.open(arg[2]))
 local sd = assert(cp:state_dict())
 local sources = mapping.sources(sd)
 local opened = os.clock()
-collectgarbage("setpause", 1000) -- as mapping.plan does
+mapping.make_room(#sources) -- as mapping.plan does
 local plan = require "policies.rules".plan(loaded.compiled, sources)
 io.write(("%d tensors, %d rules, %d results, %d problems: opened in %.2f s, planned in %.2f s of CPU\n"):format(#sources,
   #loaded.set.stages[1], #plan.outputs, #plan.problems, opened - clock, os.clock() - opened))

@@ -114,6 +114,7 @@ def main():
     for data in script(): sort_in(out, "script", data)
     chance = random.Random(1)
     for n in range(64): out.put("fuzz_roundtrip", chance.randbytes(8 + 4 * n))
+    for n in range(48): out.put("fuzz_manager", chance.randbytes(42))
     for target, data in FOUND: out.put(target, data)
     corpus = os.path.join(HERE, "corpus")
     for pack in sorted(os.listdir(corpus)):

@@ -34,6 +34,8 @@ describe("a mistake in a set", function()
       "rule 1.1: slice: argument 2: '1 +': a number or a name expected before 'the end'" },
     { "arithmetic without a value", rule { "a", op = { "slice", 0, "1 // 0" } }, "rule 1.1: slice: 1 // 0" },
     { "too many arguments", rule { "a", op = { "squeeze", 0, 1 } }, "rule 1.1: squeeze: too many arguments" },
+    { "an argument that is left out before one that is not", rule { "a", op = { "slice", 0, 1, nil, 2 } },
+      "rule 1.1: slice: argument 3 is left out, but not 4" },
     { "pieces and names", rule { "a", op = { "split", 0, { 1, 2 } }, to = { "x", "y", "z" } },
       "rule 1.1: split makes 2 pieces, to names 3" },
     { "names without pieces", rule { "a", to = { "x", "y" } }, "rule 1.1: to names 2 keys, but op ends with neither split nor chunk" },

@@ -207,6 +207,23 @@ describe("variables", function()
     it(case[1], function() assert.equal(case[4], value(case[2], case[3])) end)
   end
 
+  it("ask names of before the first stage, whatever has been renamed when they are asked", function()
+    local size, count = { dim = { "a", 0 } }, { count = "l.{i}" }
+    assert.same({ "x = a", "y5 = b" }, lines({ vars = { n = size }, stages = { { { "a", to = "x" },
+      { "b", to = "y{n}" } } } }, { "a 5x5", "b" }))
+    assert.same({ "x = a", "y5 = b" }, lines({ vars = { n = size }, stages = { { { "a", to = "x" } },
+      { { "b", to = "y{n}" } } } }, { "a 5x5", "b" }))
+    assert.same({ "x.0 = l.0", "x.1 = l.1", "y2 = b" }, lines({ vars = { n = count }, stages = {
+      { { "l.{i}", to = "x.{i}" } }, { { "b", to = "y{n}" } } } }, { "l.0", "l.1", "b" }))
+  end)
+
+  it("are made of variables, not of captures of the same name", function()
+    local vars = { i = 7, twice = "2 * i" }
+    assert.same({ "y.1.14 = x.1" }, lines({ vars = vars, stages = { { { "x.{i}", to = "y.{i}.{twice}" } } } }, { "x.1" }))
+    assert.same({ "w.1 = x.1", "y = z" }, lines({ vars = vars, stages = { { { "x.{i}", to = "w.{i}" } },
+      { { "z", to = "y", when = { var = { i = 7 } } } } } }, { "x.1", "z" }))
+  end)
+
   it("that are made of each other have no value", function()
     local plan = rules.plan(mapped.compile { vars = { a = "b", b = "a" }, stages = { { { "x", to = "{a}" } } } },
       mapped.sources { "x" })

@@ -91,3 +91,12 @@ bool data_find(char *out, size_t size) {
   }
   return false;
 }
+
+static void keep(data_split *s, int64_t n) {
+  if (n < s->n) s->n = n < 1 ? 1 : (uint32_t)n;
+}
+
+void data_keep(data_set *data, int64_t n) {
+  keep(&data->train, n);
+  keep(&data->test, n);
+}

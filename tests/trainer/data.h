@@ -25,6 +25,9 @@ typedef struct data_set {
 /* On failure *out may be half filled. */
 ckpt_status data_load(data_set *out, const char *path, ckpt_error *err);
 
+/* Only the first `n` rows of each part stay, one at least. */
+void data_keep(data_set *data, int64_t n);
+
 /* Looks for the data set: $CKPT_DATA, then tests/data/optdigits.pth at or above the executable. False: not found. */
 bool data_find(char *out, size_t size);
 

@@ -124,6 +124,7 @@ int main(int argc, char **argv) {
   }
   int status = load_data(&data, &o);
   if (status != 0) return status;
+  data_keep(&data, o.rows);
   trainer_init(&t, (uint64_t)o.seed);
   killing_plan(o.kill_at_step, o.kill_in_save, o.kill_at_fsync);
   return run(&t, &data, &o, &err) == CKPT_OK ? finish(&t, &o) : report(&err);

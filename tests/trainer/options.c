@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "data.h"
+
 enum { MAX_RANK = 1 << 20 };
 
 static const struct option long_options[] = {
@@ -20,6 +22,7 @@ static const struct option long_options[] = {
     {"seed", required_argument, NULL, 's'},
     {"set", required_argument, NULL, 'o'},
     {"data", required_argument, NULL, 'D'},
+    {"rows", required_argument, NULL, 'n'},
     {"quiet", no_argument, NULL, 'q'},
     {"dump", required_argument, NULL, 'u'},
     {"kill-at-step", required_argument, NULL, 'k'},
@@ -40,6 +43,7 @@ void options_print_help(void) {
       "  --seed N            of the first weights and of all shuffling (1)\n"
       "  --set KEY=VALUE     an option for the policy; may be repeated\n"
       "  --data FILE         the digits ($CKPT_DATA, or tests/data/optdigits.pth above this program)\n"
+      "  --rows N            use only the first N digits to train, and to test (all)\n"
       "  --quiet             print nothing but errors\n"
       "for tests:\n"
       "  --dump FILE         write weights, momentum, lr, epoch and random state at the end, raw\n"
@@ -113,6 +117,7 @@ static bool take(options *o, int c) {
     case 'e': return parse_number(&o->epochs, "epochs", optarg);
     case 'r': return parse_rank(&o->run.rank, optarg);
     case 's': return parse_number(&o->seed, "seed", optarg);
+    case 'n': return parse_number(&o->rows, "rows", optarg);
     case 'k': return parse_number(&o->kill_at_step, "kill-at-step", optarg);
     case 'K': return parse_kill_in_save(o, optarg);
     case 'a': return take_flag(&o->run.auto_resume, true);
@@ -124,7 +129,7 @@ static bool take(options *o, int c) {
 }
 
 bool options_parse(options *o, int argc, char **argv) {
-  *o = (options){.run = {.auto_resume = true}, .epochs = 24, .seed = 1, .kill_at_fsync = 1};
+  *o = (options){.run = {.auto_resume = true}, .epochs = 24, .seed = 1, .rows = DATA_MAX_ROWS, .kill_at_fsync = 1};
   o->run.set = o->set;
   for (int c; (c = getopt_long(argc, argv, "h", long_options, NULL)) != -1;)
     if (!take(o, c)) return false;

@@ -10,7 +10,7 @@ typedef struct options {
   ckpt_checkpointer_options run; /* dir, policy, weights, auto_resume, rank, set */
   const char *set[OPTIONS_MAX_SET + 1];
   const char *data, *dump; /* NULL where not given */
-  int64_t epochs, seed;
+  int64_t epochs, seed, rows;
   int64_t kill_at_step, kill_in_save, kill_at_fsync;
   bool quiet, help;
 } options;
