@@ -13,6 +13,7 @@
 #include "parallel.h"
 
 #include <stdlib.h>
+#include <sys/mman.h>
 
 enum { AHEAD = 16, BATCH = 32 };
 
@@ -45,6 +46,19 @@ static uint64_t step(uint64_t hash, char c) { return (hash ^ (unsigned char)c) *
 static uint64_t filter_bits(uint64_t hash) { return UINT64_C(1) << (hash & 63) | UINT64_C(1) << (hash >> 6 & 63); }
 
 static uint64_t *filter_word(const table *t, uint64_t hash) { return &t->filter[(hash >> t->shift) / 8]; }
+
+#define HUGE ((size_t)2 << 20)
+
+/* n zeroed bytes. Many lie in huge pages where the system has them: hundreds of page faults cost what the sweep does.
+ */
+static void *zeroed(size_t n) {
+  size_t size = (n + HUGE - 1) / HUGE * HUGE;
+  if (n < HUGE / 4) return calloc(1, n);
+  void *p = aligned_alloc(HUGE, size);
+  if (p == NULL) return NULL;
+  madvise(p, size, MADV_HUGEPAGE);
+  return memset(p, 0, n);
+}
 
 /* ---- the sources ---- */
 
@@ -106,31 +120,25 @@ static ckpt_status hash_all(table *t, uint64_t *hashes, ckpt_error *err) {
   return CKPT_OK;
 }
 
-static ckpt_status fill_table(table *t, ckpt_error *err) {
-  uint64_t *hashes = malloc((t->n_sources + 1) * sizeof *hashes);
-  if (hashes == NULL) return ckpt_fail_nomem(err, (t->n_sources + 1) * sizeof *hashes);
-  ckpt_status st = hash_all(t, hashes, err);
-  if (st == CKPT_OK) insert_all(t, hashes);
-  free(hashes);
-  return st;
-}
-
 static ckpt_status make_table(table *t, ckpt_error *err) {
   size_t slots = 64;
   t->shift = 58;
   for (; slots - slots / 4 < t->n_sources; slots *= 2) t->shift--;
   t->mask = slots - 1;
-  t->slots = calloc(slots, sizeof *t->slots);
-  t->filter = calloc(slots / 8, sizeof *t->filter);
+  size_t n = slots * sizeof *t->slots + slots + t->n_sources * sizeof(uint64_t);
+  t->slots = zeroed(n);
+  if (t->slots == NULL) return ckpt_fail_nomem(err, n);
+  t->filter = (uint64_t *)(void *)(t->slots + slots); /* of as many bytes as there are slots */
+  uint64_t *hashes = t->filter + slots / sizeof *t->filter;
   t->seed = (uint64_t)(uintptr_t)t->slots * UINT64_C(0xe7037ed1a0b428db);
-  if (t->slots == NULL || t->filter == NULL) return ckpt_fail_nomem(err, slots * sizeof *t->slots);
   CKPT_TRY(room_for_length(t, 0, err));
-  return fill_table(t, err);
+  CKPT_TRY(hash_all(t, hashes, err));
+  insert_all(t, hashes);
+  return CKPT_OK;
 }
 
 static void free_table(table *t) {
   free(t->slots);
-  free(t->filter);
   free(t->openings);
 }
 
@@ -208,7 +216,7 @@ ckpt_status ckpt_align(size_t **out, size_t n_targets, const char *const *target
                        const char *const *sources, char boundary, ckpt_error *err) {
   table t = {.sources = sources, .n_sources = n_sources, .boundary = boundary};
   if (n_sources > UINT32_MAX / 4) return ckpt_fail(err, CKPT_E_LIMIT, -1, "%zu names to align with", n_sources);
-  size_t *found = malloc((n_targets + 1) * sizeof *found);
+  size_t *found = zeroed((n_targets + 1) * sizeof *found);
   ckpt_status st = found == NULL ? ckpt_fail_nomem(err, n_targets * sizeof *found) : make_table(&t, err);
   if (st == CKPT_OK) align_all(found, &t, targets, n_targets);
   free_table(&t);

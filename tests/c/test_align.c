@@ -110,7 +110,7 @@ static void test_every_allocation_can_fail(void **state) {
     if (st != CKPT_OK) assert_true(st == CKPT_E_NOMEM && err.status == st && found == NULL);
     free(found);
   }
-  assert_true(n > 3);
+  assert_true(n > 2);
 }
 
 /* ---- Beside the quadratic algorithm ------------------------------------------------------------------ */
