@@ -115,7 +115,11 @@ for scenario in ${SCENARIOS:-waited async recycled over copies}; do one_scenario
 right=$all
 one_bug no-file-sync waited
 one_bug no-dir-sync over
-one_bug in-place over
+if [ "$FS" = btrfs ]; then
+  check 0 'a saver with a bug is caught: in-place # SKIP btrfs never writes over a block: what is synced is whole'
+else
+  one_bug in-place over
+fi
 if [ "${POWER_STATES:-0}" -gt 0 ]; then
   [ "$right" -ge "$POWER_STATES" ]
   check $? "$right states of a saver without a bug, at least $POWER_STATES"
