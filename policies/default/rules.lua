@@ -127,11 +127,23 @@ local function variables(set, run)
   return vars
 end
 
-local function config_of(source)
-  for _, name in ipairs { "config", "hyper_parameters", "args" } do
-    if type(source.values[name]) == "table" then return source.values[name] end
+-- What the file says of its model, and over it the run's options `config.NAME`.
+local function config_of(source, run)
+  local config = {}
+  for _, name in ipairs { "args", "hyper_parameters", "config" } do
+    local values = source.values[name]
+    if type(values) == "table" then config = values end
   end
-  return nil
+  local copy
+  for name, value in pairs(run.options) do
+    local key = name:match "^config%.(.+)$"
+    if key and not copy then
+      copy = {}
+      for k, v in pairs(config) do copy[k] = v end
+    end
+    if key then copy[key] = value end
+  end
+  return copy or config
 end
 
 -- The rules saw names without the prefixes that load.strip takes off; the file has them.
@@ -197,7 +209,8 @@ local function apply_set(state, set, run, source, map)
   local compiled, problems = engine.compile(map)
   if not compiled then return add_faults(state, problems) end
   local plan = engine.plan(compiled, sources_of(state.entries), {
-    target = sources_of(state.targets), vars = variables(set, run), config = config_of(source), marks = source.metadata,
+    target = sources_of(state.targets), vars = variables(set, run), config = config_of(source, run),
+    marks = source.metadata,
   })
   take_plan(state, plan)
 end

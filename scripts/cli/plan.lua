@@ -1,5 +1,6 @@
 -- plan.lua: `ckpt plan`: asks a policy and shows its answer. No tensor is filled, no file written, aliased or removed.
 
+local mapping = require "scripts.cli.mapping"
 local plan_load = require "scripts.cli.plan_load"
 local plan_run = require "scripts.cli.plan_run"
 local run_dir = require "scripts.cli.run_dir"
@@ -27,6 +28,8 @@ function M.declare(command)
   command:option("--model-path", "Where the state dict lies in the checkpoint MODEL."):argname("PATH")
   command:option("--strip", "A prefix that goes from the file's keys (the run's option strip)."):argname("PREFIX")
   command:option("--map", "Rule set: a Lua file, a name in maps/, or none (the run's option map)."):argname("RULES")
+  command:option("--config", "JSON with variables of the rules; else config.json beside it (the options config.NAME).")
+    :argname("FILE")
   command:option("--save", "Run directory: what would a save and a save_best do?"):argname("DIR")
   command:option("--epoch", "Epoch of the save (default: the one after the newest)."):argname("N"):convert(integer)
   command:option("--step", "Step of the save."):argname("N"):convert(integer)
@@ -38,6 +41,21 @@ function M.declare(command)
   command:flag("--json", "One line of JSON.")
 end
 
+-- Scalars of a JSON object as options: { "config.a.b", "text" }.
+local function add_config(set, config, prefix)
+  local names = {}
+  for name in pairs(config) do names[#names + 1] = type(name) == "string" and name or nil end
+  table.sort(names)
+  for _, name in ipairs(names) do
+    local value = config[name]
+    if type(value) == "table" then
+      add_config(set, value, prefix .. name .. ".")
+    else
+      table.insert(set, 1, { prefix .. name, tostring(value) }) -- what --set says comes later and wins
+    end
+  end
+end
+
 ---@param args table
 ---@return integer status
 function M.run(args)
@@ -47,6 +65,11 @@ function M.run(args)
   end
   if args.load and not args.model then
     return status.usage("--load needs --model: what should the weights go into? (see: ckpt plan --help)")
+  end
+  if args.load or args.config then
+    local config, message = mapping.config(args.config, args.load or args.dir or "")
+    if not config then return status.fail(message, "format") end
+    add_config(args.set, config, "config.")
   end
   for _, name in ipairs { "strip", "map" } do
     if args[name] then table.insert(args.set, { name, args[name] }) end

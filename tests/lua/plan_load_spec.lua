@@ -92,8 +92,26 @@ contract: matched >= 0.5: ok
     model { { "y.a", { 2 } }, { "y.b", { 3 } } }
     scratch.write(cli.path "mine.lua", 'return { id = "mine", stages = { { { "x.{s}", to = "y.{s}" } } } }')
     assert.matches("matched 2 of 2 keys", says(0, "--map", "@mine.lua", "--strip", "module."), 1, true)
+    assert.matches("matched 2 of 2 keys", says(0, "--map", "@mine.lua", "--strip", "module."), 1, true)
     cli.refuses(3, "@none.lua: there is no such rule file", "plan", "--load", "@w.pth", "--model", "@model.json", "--map",
                 "@none.lua")
+  end)
+
+  it("reads variables of the rules from a config", function()
+    save("w.pth", { { "qkv.w", { 12, 3 } } })
+    model { { "q", { 8, 3 } }, { "k", { 2, 3 } }, { "v", { 2, 3 } } }
+    scratch.write(cli.path "mine.lua", [[return { id = "mine",
+      vars = { q = { config = "model.q_rows" }, kv = { config = "kv_rows" } },
+      stages = { { { "qkv.w", op = { "split", 0, { "q", "kv", "kv" } }, to = { "q", "k", "v" } } } } }]])
+    assert.matches("the config has no 'model.q_rows'", cli.run(words("--map", "@mine.lua")), 1, true)
+    scratch.write(cli.path "other.json", '{"model": {"q_rows": 8, "heads": [1, 2]}, "kv_rows": 2}')
+    assert.matches("matched 3 of 3 keys", says(0, "--map", "@mine.lua", "--config", "@other.json"), 1, true)
+    assert.matches("matched 3 of 3 keys", says(0, "--map", "@mine.lua", "--set", "config.kv_rows=2", "--set",
+      "config.model.q_rows=8"), 1, true)
+    scratch.write(cli.path "config.json", '{"model": {"q_rows": 8}, "kv_rows": 9}')
+    assert.matches("matched 3 of 3 keys", says(0, "--map", "@mine.lua", "--set", "config.kv_rows=2"), 1, true)
+    cli.refuses(3, "@none.json: No such file or directory", "plan", "--load", "@w.pth", "--model", "@model.json", "--config",
+                "@none.json")
   end)
 end)
 

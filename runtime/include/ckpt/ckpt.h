@@ -932,7 +932,8 @@ CKPT_API void ckpt_walk_free(ckpt_walk *walk);
  * Writes `root` as a PyTorch 2.7+ file (protocol 2, 64-byte alignment; the bytes that torch.save writes, the
  * serialization id aside). The file is written under a temporary name in the same directory, synced, checked and
  * renamed; then the directory is synced. On failure the old file of that name is as it was, and no new one exists.
- * CKPT_E_UNSUPPORTED names the path of a value that the format cannot hold.
+ * CKPT_E_UNSUPPORTED names the path of a value that the format cannot hold. Depth has no limit here, but a file of more
+ * than 1,000 values inside one another opens only where ckpt_limits allow it.
  */
 CKPT_API ckpt_status ckpt_save_file(const char *path, const ckpt_value *root, ckpt_error *err);
 
