@@ -63,15 +63,18 @@ static ckpt_status load_policy(ckpt_checkpointer *cp, ckpt_error *err) {
   return CKPT_OK;
 }
 
-/* Where `require` of a policy file looks first: beside it. */
-static char *directory_of(const char *path) {
-  const char *slash = strrchr(path, '/');
-  return slash == NULL ? strdup(".") : strndup(path, slash == path ? 1 : (size_t)(slash - path));
+/* Where `require` of a policy file looks first: beside it. A built-in policy lies nowhere: *out is NULL. */
+static ckpt_status directory_of(char **out, const char *policy, ckpt_error *err) {
+  const char *slash = strrchr(policy, '/');
+  *out = NULL;
+  if (strpbrk(policy, "/.") == NULL) return CKPT_OK;
+  *out = slash == NULL ? strdup(".") : strndup(policy, slash == policy ? 1 : (size_t)(slash - policy));
+  return *out == NULL ? ckpt_fail_nomem(err, strlen(policy) + 1) : CKPT_OK;
 }
 
 static ckpt_status open_policy(ckpt_checkpointer *cp, const ckpt_checkpointer_options *o, ckpt_error *err) {
-  char *base = directory_of(cp->policy);
-  if (base == NULL) return ckpt_fail_nomem(err, strlen(cp->policy) + 1);
+  char *base = NULL;
+  CKPT_TRY(directory_of(&base, cp->policy, err));
   ckpt_sandbox_options so = {.memory_limit = o->policy_memory != 0 ? o->policy_memory : POLICY_MEMORY,
                              .budget = {o->policy_steps, o->policy_deadline},
                              .base_dir = base,

@@ -176,6 +176,21 @@ describe("a policy file that", function()
   end))
 end)
 
+describe("a built-in policy", function()
+  after_each(gate)
+
+  it("takes no text from the working directory", in_directory(function(dir, run)
+    os.execute(("mkdir -p '%s/policies/default' '%s/default'"):format(dir, dir))
+    scratch.write(dir .. "/policies/default/names.lua", "error 'mine'")
+    scratch.write(dir .. "/default/names.lua", "error 'mine'")
+    saved(run, 1)
+    local list = ("cd '%s' && '%s' list run 2>&1"):format(dir, os.getenv "CKPT" or os.getenv "PWD" .. "/build/ckpt")
+    local out = table.concat(scratch.lines(list), "\n")
+    assert.truthy(out:find("model_epoch1.pth", 1, true), out)
+    assert.is_nil(out:find("mine", 1, true), out)
+  end))
+end)
+
 -- Bodies of plan_save that fail; each save must be made all the same.
 local failing = {
   { "raises", "local acc = nil\n  return acc < 1", "attempt to compare" },
