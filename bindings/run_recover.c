@@ -135,7 +135,8 @@ static ckpt_status list_missing(ckpt_strings *out, ckpt_checkpointer *cp, const 
   while (at > 0 && !is_event(&ledger->entries[at - 1], event)) at--;
   if (at == 0) return CKPT_OK;
   const ckpt_ledger_entry *e = &ledger->entries[at - 1];
-  if (!ckpt_dir_has(cp->dir, e->file) && !is_corrupt(ledger, e->file)) return CKPT_OK; /* somebody removed it */
+  bool by_us = is_corrupt(ledger, e->file) || retired_since(ledger, at - 1, e->file);
+  if (!by_us && !ckpt_dir_has(cp->dir, e->file)) return CKPT_OK; /* somebody removed it */
   for (size_t i = 0; i < e->n_aliases; i++) {
     const char *alias = e->aliases[i];
     if (!ckpt_dir_has(cp->dir, alias) && !retired_since(ledger, at - 1, alias))

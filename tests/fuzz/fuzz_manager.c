@@ -168,19 +168,17 @@ static void power_returns(world *w) {
 
 /* ---- what happens ---- */
 
-static bool has_temporary(const model_names *names) {
-  for (int i = 0; i < names->n; i++)
-    if (strncmp(names->at[i].name, ".tmp-ckpt-", 10) == 0) return true;
-  return false;
-}
-
+/* Checkpoints and aliases are what they were; an empty ledger may have come. */
 static void same_names(const model_names *a, const model_names *b) {
-  CHECK(a->n == b->n || has_temporary(a) || has_temporary(b));
+  int more = 0;
+  for (int i = 0; i < b->n; i++) more += b->at[i].name[0] != '.' && ends_with(b->at[i].name, ".pth");
   for (int i = 0; i < a->n; i++) {
     int k = model_find(b, a->at[i].name);
     if (a->at[i].name[0] == '.') continue;
     CHECK(k >= 0 && b->at[k].file == a->at[i].file);
+    more -= ends_with(a->at[i].name, ".pth");
   }
+  CHECK(more == 0);
 }
 
 static ckpt_status save(world *w, uint8_t how, ckpt_error *err) {
@@ -237,11 +235,18 @@ static void do_prune(world *w) {
     check(w);
 }
 
+static int count_aside(const world *w) {
+  int n = 0;
+  for (int k = 0; k < w->fs.now.n; k++) n += strstr(w->fs.now.at[k].name, ".pth.corrupt") != NULL;
+  return n;
+}
+
 /* The newest file loses its end, wherever else its content has names: what is left of the run goes on without it. */
 static void spoil(world *w) {
   int i = model_find(&w->fs.now, "model_latest.pth");
   if (i < 0 || w->acknowledged == 0) return;
   model_file *f = &w->fs.files[w->fs.now.at[i].file];
+  int aside = count_aside(w);
   end(w);
   CHECK(ftruncate(f->memfd, (off_t)model_size(f) / 2) == 0);
   model_sync_file(f);
@@ -254,10 +259,8 @@ static void spoil(world *w) {
     w->saves = MOST_SAVES;
     return;
   }
-  int aside = 0;
-  for (int k = 0; k < w->fs.now.n; k++) aside += strstr(w->fs.now.at[k].name, ".pth.corrupt") != NULL;
   CHECK(w->weights[0] > 0);
-  if (aside == 0) { /* a save that was cut short is newer: the spoilt file has not been met */
+  if (count_aside(w) == aside) { /* a save that was cut short: the ledger has it not, and the file has not been met */
     w->saves = MOST_SAVES;
     return;
   }
@@ -267,14 +270,17 @@ static void spoil(world *w) {
     return;
   }
   w->acknowledged = serial_of(w, "model_latest.pth");
-  w->best = best;
+  if (w->best != 0) w->best = best;
   CHECK(w->acknowledged >= 0 && w->best >= 0);
   check(w);
 }
 
+/* An alias vanishes; one that is the last name of its file would take the content with it. */
 static void drop_alias(world *w, uint8_t which) {
   const char *name = which & 1 ? "model_best.pth" : "model_latest.pth";
-  if (model_find(&w->fs.now, name) < 0) return;
+  int i = model_find(&w->fs.now, name), names = 0;
+  for (int k = 0; i >= 0 && k < w->fs.now.n; k++) names += w->fs.now.at[k].file == w->fs.now.at[i].file;
+  if (names < 2) return;
   end(w);
   CHECK(model_unlinkat(w, 0, name) == 0);
   w->fs.synced = w->fs.now;
