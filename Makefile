@@ -242,7 +242,7 @@ check-flips: $(B)/hostile_mutate
 
 # The C tests that use threads, and what saves and loads in threads, under ThreadSanitizer.
 TSAN    := -fsanitize=thread -fno-omit-frame-pointer
-THREADS := test_async test_parallel test_direct test_zip_read test_tensor test_lazy test_save test_publish test_publish_faults test_pth
+THREADS := test_align test_async test_parallel test_direct test_zip_read test_tensor test_lazy test_save test_publish test_publish_faults test_pth
 tsan:
 	@$(MAKE) --no-print-directory B=$(B)/tsan SANITIZE='$(TSAN)' all
 
