@@ -17,7 +17,6 @@ local history = require "policies.default.history"
 local best = require "policies.default.best"
 local keep = require "policies.default.keep"
 local when = require "policies.default.when"
-local load = require "policies.default.load"
 
 local NAME = "model_{infix}{epoch}.pth"
 local LATEST = "model_latest.pth"
@@ -105,6 +104,7 @@ end
 ---@param source ckpt.Source
 ---@return ckpt.LoadPlan
 local function plan_load(policy, run, source)
+  local load = require "policies.default.load" -- with the rule engine: most of what there is to compile, for loads only
   if source.mode == "scratch" then return load.scratch(policy, run) end
   return load.plan(policy, run, source)
 end
