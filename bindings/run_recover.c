@@ -163,12 +163,17 @@ static ckpt_status enter(const ckpt_checkpointer *cp, const char *file, ckpt_err
   return ckpt_ledger_append(cp->dir, &e, err);
 }
 
+static bool had_alias(const ckpt_ledger *ledger, const char *name) {
+  bool had = false;
+  for (size_t i = 0; i < ledger->n; i++)
+    had |= names_it(ledger->entries[i].aliases, ledger->entries[i].n_aliases, name);
+  return had;
+}
+
 static ckpt_status is_alias(bool *yes, ckpt_checkpointer *cp, const char *name, ckpt_error *err) {
   const ckpt_ledger *ledger = NULL;
   CKPT_TRY(read_ledger(&ledger, cp, err));
-  *yes = false;
-  for (size_t i = 0; i < ledger->n; i++)
-    *yes |= names_it(ledger->entries[i].aliases, ledger->entries[i].n_aliases, name);
+  *yes = had_alias(ledger, name);
   return CKPT_OK;
 }
 
@@ -230,14 +235,13 @@ void ckpt_recover_invalid(ckpt_checkpointer *cp, const ckpt_strings *files) {
 /* Files that the ledger says are corrupt, and that are still there under their own names. */
 static ckpt_status list_interrupted(ckpt_strings *out, ckpt_checkpointer *cp, ckpt_error *err) {
   const ckpt_ledger *ledger = NULL;
-  bool alias = false;
   CKPT_TRY(read_ledger(&ledger, cp, err));
   for (size_t i = 0; i < ledger->n; i++) {
     const char *file = ledger->entries[i].file;
     if (!is_event(&ledger->entries[i], "corrupt") || !is_corrupt(ledger, file)) continue;
     if (ckpt_strings_has(out, file) || !ckpt_dir_has(cp->dir, file)) continue;
-    CKPT_TRY(is_alias(&alias, cp, file, err)); /* an alias may be another file's by now: the next load looks at it */
-    if (!alias) CKPT_TRY(ckpt_strings_add(out, file, strlen(file), err));
+    if (had_alias(ledger, file)) continue; /* it may be another file's by now: the next load looks at it */
+    CKPT_TRY(ckpt_strings_add(out, file, strlen(file), err));
   }
   return CKPT_OK;
 }
